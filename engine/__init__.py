@@ -1,0 +1,1 @@
+"""What the business is: pure rules here, the asyncio runtime that hosts them in `runtime/`."""

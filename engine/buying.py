@@ -1,0 +1,174 @@
+"""Placing orders and giving them up.
+
+All selections or none. An unexpired hold is the capacity: nothing after it asks for places again.
+"""
+
+from collections.abc import Iterable
+
+from engine.commands import CancelOrder, PlaceOrder, Selection
+from engine.facts import CancelReason, Fact, Item, OrderCancelled, OrderPlaced
+from engine.order import Order, OrderStatus, Remembered, view
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Replayed
+from engine.state import Phase, State
+from engine.tier import Tier
+
+
+def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
+    remembered = state.remembered(command.key, now_ms)
+    if isinstance(remembered, Rejection):
+        return remembered
+    if remembered is not None:
+        return Replayed(placed_again(*remembered))
+    refused = _refuse_event(state) or _refuse_selections(state, command, now_ms)
+    if refused is not None:
+        return refused
+    tiers = state.header.tiers
+    items = tuple(
+        Item(tier_id, quantity, tiers[tier_id].terms.price_minor)
+        for tier_id, quantity in _added_up(command.selections).items()
+    )
+    return [
+        OrderPlaced(
+            command.order_id,
+            command.buyer_id,
+            items,
+            state.header.terms.currency,
+            now_ms,
+            now_ms + command.hold_ttl_ms,
+            command.key,
+            command.sealed,
+        )
+    ]
+
+
+def _refuse_event(state: State) -> Rejection | None:
+    if not state.opened:
+        return Rejection(Reason.UNKNOWN_EVENT)
+    if state.header.phase is not Phase.OPEN:
+        return Rejection(Reason.EVENT_NOT_ON_SALE)
+    return None
+
+
+def _refuse_selections(state: State, command: PlaceOrder, now_ms: int) -> Rejection | None:
+    """The first kind of refusal in the API's order, then the first line of the order."""
+    wanted = _added_up(command.selections)
+    for tier_id in wanted:
+        if tier_id not in state.header.tiers:
+            return Rejection(Reason.UNKNOWN_TIER, {"tier_id": tier_id})
+    lines = [(state.header.tiers[tier_id], quantity) for tier_id, quantity in wanted.items()]
+    return (
+        _refuse_windows(lines, now_ms)
+        or _refuse_sizes(lines)
+        or _refuse_attendees(command.attendees, sum(wanted.values()))
+        or _refuse_scarce(lines)
+    )
+
+
+def _refuse_windows(lines: Iterable[tuple[Tier, int]], now_ms: int) -> Rejection | None:
+    for tier, _ in lines:
+        if not tier.on_sale(now_ms):
+            return Rejection(Reason.SALE_NOT_ACTIVE, {"tier_id": tier.terms.tier_id})
+    return None
+
+
+def _refuse_sizes(lines: Iterable[tuple[Tier, int]]) -> Rejection | None:
+    for tier, quantity in lines:
+        if quantity > tier.terms.per_order_max:
+            return Rejection(
+                Reason.MAX_PER_ORDER_EXCEEDED,
+                {
+                    "tier_id": tier.terms.tier_id,
+                    "requested": quantity,
+                    "max_per_order": tier.terms.per_order_max,
+                },
+            )
+    return None
+
+
+def _refuse_attendees(named: int | None, places: int) -> Rejection | None:
+    if named is None or named == places:
+        return None
+    return Rejection(Reason.ATTENDEES_MISMATCH, {"attendees": named, "tickets": places})
+
+
+def _refuse_scarce(lines: Iterable[tuple[Tier, int]]) -> Rejection | None:
+    for tier, quantity in lines:
+        if quantity > tier.free:
+            return Rejection(
+                Reason.SOLD_OUT,
+                {"tier_id": tier.terms.tier_id, "requested": quantity, "available": tier.free},
+            )
+    return None
+
+
+def _added_up(selections: tuple[Selection, ...]) -> dict[str, int]:
+    """Quantity by tier id: the same tier twice is one wish, so no limit can be walked around."""
+    if len(selections) == 1:
+        return {selections[0].tier_id: selections[0].quantity}
+    wanted: dict[str, int] = {}
+    for selection in selections:
+        wanted[selection.tier_id] = wanted.get(selection.tier_id, 0) + selection.quantity
+    return wanted
+
+
+def placed_again(found: Order, remembered: Remembered) -> OrderPlaced:
+    return OrderPlaced(
+        found.order_id,
+        found.buyer_id,
+        found.items,
+        found.currency,
+        found.placed_at_ms,
+        found.expires_at_ms,
+        remembered.key,
+        found.sealed,
+    )
+
+
+def refuse_unless_pending(found: Order, now_ms: int) -> Rejection | None:
+    if found.overdue(now_ms) or found.cancel_reason is CancelReason.EXPIRED:
+        return Rejection(Reason.ORDER_EXPIRED, {"expires_at_ms": found.expires_at_ms})
+    if found.status is not OrderStatus.PENDING:
+        return Rejection(Reason.ORDER_NOT_PENDING, {"status": found.status.value})
+    return None
+
+
+def cancel(state: State, command: CancelOrder, now_ms: int) -> Decision:
+    found = state.order_for(command.order_id, command.caller)
+    if isinstance(found, Rejection):
+        return found
+    if found.cancel_reason is CancelReason.BUYER:
+        return view(found, now_ms)
+    refused = refuse_unless_pending(found, now_ms)
+    return refused or [OrderCancelled(command.order_id, CancelReason.BUYER)]
+
+
+def expire(state: State, orders_max: int, now_ms: int) -> list[Fact]:
+    overdue = zip(range(orders_max), state.overdue_orders(now_ms), strict=False)
+    return [OrderCancelled(order_id, CancelReason.EXPIRED) for _, order_id in overdue]
+
+
+def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
+    for item in fact.items:
+        state.header.tiers[item.tier_id].hold(item.quantity)
+    placed = Order(
+        fact.order_id,
+        fact.buyer_id,
+        fact.items,
+        fact.currency,
+        fact.placed_at_ms,
+        fact.expires_at_ms,
+        fact.sealed,
+    )
+    state.order_by_id[fact.order_id] = placed
+    state.index_hold(placed)
+    state.remember(placed, Remembered(fact.key, at_ms, None, None))
+
+
+def apply_cancelled(state: State, fact: OrderCancelled) -> None:
+    found = state.order_by_id[fact.order_id]
+    for item in found.items:
+        state.header.tiers[item.tier_id].release(item.quantity)
+    found.status = OrderStatus.CANCELLED
+    found.cancel_reason = fact.reason
+    state.to_unwind.pop(fact.order_id, None)

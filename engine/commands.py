@@ -1,0 +1,246 @@
+"""What may be asked of a sale: imperatives, frozen, with time-free content only. Data only.
+
+Amounts are integers in minor units. Instants and spans are milliseconds (`_ms`), UTC.
+Random ids and tokens come with the command, so that a decision never draws chance itself.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    ORGANIZER = "organizer"
+    BOX_OFFICE = "box_office"
+    BUYER = "buyer"
+    SCANNER = "scanner"
+
+
+class Caller(Struct, frozen=True, array_like=True, gc=False):
+    role: Role
+    subject: str
+
+
+class Key(Struct, frozen=True, array_like=True, gc=False):
+    """An idempotency key: digest of caller and key, fingerprint of path and body; 16 bytes each."""
+
+    digest: bytes
+    fingerprint: bytes
+
+
+class Selection(Struct, frozen=True, array_like=True, gc=False):
+    tier_id: str
+    quantity: int
+
+
+class EventTerms(Struct, frozen=True, array_like=True, gc=False):
+    organizer_id: str
+    currency: str
+    starts_at_ms: int
+    ends_at_ms: int
+
+
+class TierTerms(Struct, frozen=True, array_like=True, gc=False):
+    tier_id: str
+    name: str
+    price_minor: int
+    quantity: int
+    sale_start_ms: int
+    sale_end_ms: int
+    per_order_max: int
+
+
+class Gate(Struct, frozen=True, array_like=True, gc=False):
+    """A door; `tier_ids` empty admits every tier."""
+
+    name: str
+    tier_ids: tuple[str, ...]
+
+
+# The catalogue tells a sale; `version` counts the event's changes.
+
+
+class OpenSale(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    terms: EventTerms
+    tiers: tuple[TierTerms, ...]
+    gates: tuple[Gate, ...]
+
+
+class ConfigureEvent(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    terms: EventTerms
+
+
+class ConfigureTier(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    tier: TierTerms
+
+
+class ConfigureGates(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    gates: tuple[Gate, ...]
+
+
+class CloseSale(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+class CancelEvent(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+class CompleteEvent(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+# Buyers and the box office.
+
+
+class PlaceOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    buyer_id: str
+    selections: tuple[Selection, ...]
+    attendees: int | None  # how many were named; their names are in `sealed`
+    hold_ttl_ms: int
+    key: Key
+    sealed: bytes | None = None  # personal data, encrypted with `personal_key`
+    personal_key: bytes | None = None  # goes to a table of its own, never into a fact
+
+
+class ReadOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    caller: Caller
+
+
+class CancelOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    caller: Caller
+
+
+class RequestPayment(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`token_seed` (32 bytes) makes the tickets' tokens of an order that costs nothing."""
+
+    order_id: str
+    caller: Caller
+    payment_id: str
+    method: str
+    token_seed: bytes
+    key: Key
+
+
+class ConfirmOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """The provider says that the money has come. `refund_id` is used if it must go back."""
+
+    order_id: str
+    payment_id: str
+    amount_minor: int
+    token_seed: bytes
+    refund_id: str
+
+
+class DeclinePayment(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    payment_id: str
+
+
+class RefundOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`ticket_numbers` None: all that are left."""
+
+    order_id: str
+    caller: Caller
+    refund_id: str
+    ticket_numbers: tuple[int, ...] | None
+    reason: str | None
+    force: bool
+    key: Key
+
+
+class SettleRefund(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    refund_id: str
+    done: bool
+
+
+class ReissueTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    number: int
+    caller: Caller
+    token_seed: bytes
+    key: Key
+
+
+class NameAttendee(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    number: int
+    caller: Caller
+    sealed: bytes
+    personal_key: bytes | None
+
+
+# Doors.
+
+
+class CheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """One scan. `elsewhere`: None until the gateway has looked the token up in other events."""
+
+    device_id: str
+    nonce: str
+    token_digest: bytes  # SHA-256 of the token's text
+    gate: str | None
+    scanned_at_ms: int | None
+    doors_open_before_ms: int
+    elsewhere: bool | None = None
+    override: bool = False
+    override_reason: str | None = None
+
+
+class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    device_id: str
+    nonce: str
+    undone_by: str
+
+
+class ReadDoors(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    pass
+
+
+class ReadSale(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    pass
+
+
+# What the sale's own actor asks of it.
+
+
+class Sweep(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """End what is due: holds that ran out, and the orders of a cancelled event."""
+
+    orders_max: int
+    refund_seed: bytes
+
+
+Command = (
+    PlaceOrder
+    | CheckIn
+    | ReadOrder
+    | ConfirmOrder
+    | RequestPayment
+    | CancelOrder
+    | DeclinePayment
+    | RefundOrder
+    | SettleRefund
+    | ReissueTicket
+    | NameAttendee
+    | UndoCheckIn
+    | ReadDoors
+    | ReadSale
+    | Sweep
+    | OpenSale
+    | ConfigureEvent
+    | ConfigureTier
+    | ConfigureGates
+    | CloseSale
+    | CancelEvent
+    | CompleteEvent
+)

@@ -1,0 +1,142 @@
+"""The doors: who may come in.
+
+A device's nonce is looked at before anything else, so a repeated scan gets the same answer for
+ever. Of any number of scans of one token one admission stands. Every scan is a fact, refused too.
+"""
+
+from engine.commands import CheckIn, Gate, UndoCheckIn
+from engine.facts import AdmissionUndone, InvalidReason, ScanResult, TicketScanned
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Replayed
+from engine.scan import Scan, ScanView, scan_key
+from engine.state import Phase, State
+from engine.ticket import Ticket, TicketStatus
+
+UNDO_WINDOW_MS = 15 * 60 * 1000
+
+
+def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
+    known = state.scan_by_key.get(scan_key(command.device_id, command.nonce))
+    if known is not None:
+        if known.fact.token_digest != command.token_digest:
+            return Rejection(Reason.NONCE_REUSED)
+        return Replayed(scan_view(state, known))
+    ticket = state.ticket_by_digest.get(command.token_digest)
+    if ticket is None and command.elsewhere is None:
+        return Rejection(Reason.TOKEN_NOT_HERE)
+    if ticket is None:
+        other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
+        return [_scanned(command, None, other, now_ms)]
+    invalid = why_invalid(
+        ticket,
+        current_token=command.token_digest not in ticket.replaced,
+        event_cancelled=state.header.phase is Phase.CANCELLED,
+        opens_at_ms=state.header.terms.starts_at_ms - command.doors_open_before_ms,
+        gate=state.gate(command.gate),
+        now_ms=now_ms,
+    )
+    return [_scanned(command, ticket, None if command.override else invalid, now_ms)]
+
+
+def why_invalid(
+    ticket: Ticket,
+    *,
+    current_token: bool,
+    event_cancelled: bool,
+    opens_at_ms: int,
+    gate: Gate | None,
+    now_ms: int,
+) -> InvalidReason | None:
+    """Why a token that this sale has issued does not admit; the order is the API's."""
+    if event_cancelled:
+        return InvalidReason.EVENT_CANCELLED
+    if ticket.status is TicketStatus.CANCELLED:
+        return InvalidReason.REFUNDED
+    if ticket.status is TicketStatus.TRANSFERRED:
+        return InvalidReason.TRANSFERRED
+    if not current_token:
+        return InvalidReason.REISSUED
+    if now_ms < opens_at_ms:
+        return InvalidReason.NOT_OPEN
+    if gate is not None and gate.tier_ids and ticket.tier_id not in gate.tier_ids:
+        return InvalidReason.TIER_NOT_ADMITTED
+    return None
+
+
+def _scanned(
+    command: CheckIn, ticket: Ticket | None, invalid: InvalidReason | None, now_ms: int
+) -> TicketScanned:
+    result = ScanResult.INVALID if invalid else ScanResult.ADMIT
+    checked_in_at_ms, gate = (now_ms, command.gate) if not invalid else (None, None)
+    if ticket is not None and not invalid and ticket.checked_in_at_ms is not None:
+        result = ScanResult.ALREADY_ADMITTED
+        checked_in_at_ms, gate = ticket.checked_in_at_ms, ticket.admitted_gate
+    return TicketScanned(
+        command.device_id,
+        command.nonce,
+        command.token_digest,
+        command.gate,
+        command.scanned_at_ms,
+        result,
+        invalid,
+        ticket.order_id if ticket else None,
+        ticket.number if ticket else None,
+        ticket.tier_id if ticket else None,
+        checked_in_at_ms,
+        gate,
+        command.override_reason if command.override else None,
+    )
+
+
+def undo(state: State, command: UndoCheckIn, now_ms: int) -> Decision:
+    scan = state.scan_by_key.get(scan_key(command.device_id, command.nonce))
+    if scan is None:
+        return Rejection(Reason.UNKNOWN_CHECKIN)
+    if scan.undone_at_ms is not None:
+        return scan_view(state, scan)
+    fact = scan.fact
+    if fact.result is not ScanResult.ADMIT:
+        return Rejection(Reason.NOT_ADMITTED, {"result": fact.result.value})
+    if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
+        return Rejection(Reason.UNDO_WINDOW_PASSED, {"window_seconds": UNDO_WINDOW_MS // 1000})
+    assert fact.order_id is not None and fact.number is not None
+    return [
+        AdmissionUndone(
+            command.device_id, command.nonce, command.undone_by, fact.order_id, fact.number
+        )
+    ]
+
+
+def scan_view(state: State, scan: Scan) -> ScanView:
+    fact = scan.fact
+    if fact.order_id is None or fact.number is None or fact.tier_id is None:
+        return ScanView(fact, None, None, None, scan.undone_at_ms)
+    found = state.order_by_id[fact.order_id]
+    tier = state.header.tiers[fact.tier_id]
+    sealed = found.tickets[fact.number].sealed
+    return ScanView(fact, tier.terms.name, found.sealed, sealed, scan.undone_at_ms)
+
+
+def apply_scanned(state: State, fact: TicketScanned, at_ms: int) -> None:
+    state.scan_by_key[scan_key(fact.device_id, fact.nonce)] = Scan(fact, at_ms)
+    if fact.result is not ScanResult.ADMIT:
+        return
+    assert fact.order_id is not None and fact.number is not None
+    ticket = state.order_by_id[fact.order_id].tickets[fact.number]
+    assert ticket.checked_in_at_ms is None, "one admission a token"
+    if ticket.status is TicketStatus.VALID:  # a supervisor may let a dead one in: it stays dead
+        ticket.status = TicketStatus.USED
+    ticket.checked_in_at_ms = at_ms
+    ticket.admitted_gate = fact.gate
+    state.header.doors.count(ticket.tier_id, fact.gate, at_ms, +1)
+
+
+def apply_undone(state: State, fact: AdmissionUndone, at_ms: int) -> None:
+    scan = state.scan_by_key[scan_key(fact.device_id, fact.nonce)]
+    scan.undone_at_ms = at_ms
+    ticket = state.order_by_id[fact.order_id].tickets[fact.number]
+    state.header.doors.count(ticket.tier_id, scan.fact.gate, scan.at_ms, -1)
+    ticket.checked_in_at_ms = None
+    ticket.admitted_gate = None
+    if ticket.status is TicketStatus.USED:
+        ticket.status = TicketStatus.VALID

@@ -1,0 +1,215 @@
+"""What has happened: past tense, immutable, the rows of the journal. Data only.
+
+A fact holds all that its effect needs; when it happened and in which sale stands in its `Entry`.
+Facts are kept for years: fields are only ever added, at the end, with a default.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from engine.commands import EventTerms, Gate, Key, TierTerms
+
+
+class CancelReason(StrEnum):
+    EXPIRED = "expired"
+    BUYER = "buyer"
+    EVENT_CANCELLED = "event_cancelled"
+
+
+class ScanResult(StrEnum):
+    ADMIT = "ADMIT"
+    ALREADY_ADMITTED = "ALREADY_ADMITTED"
+    INVALID = "INVALID"
+
+
+class InvalidReason(StrEnum):
+    UNKNOWN_TOKEN = "unknown_token"
+    WRONG_EVENT = "wrong_event"
+    EVENT_CANCELLED = "event_cancelled"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+    TRANSFERRED = "transferred"
+    REISSUED = "reissued"
+    NOT_OPEN = "not_open"
+    TIER_NOT_ADMITTED = "tier_not_admitted"
+
+
+class Item(Struct, frozen=True, array_like=True, gc=False):
+    tier_id: str
+    quantity: int
+    unit_price_minor: int
+
+
+class SaleOpened(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    terms: EventTerms
+    tiers: tuple[TierTerms, ...]
+    gates: tuple[Gate, ...]
+
+
+class EventConfigured(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    terms: EventTerms
+
+
+class TierConfigured(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    tier: TierTerms
+
+
+class GatesConfigured(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    gates: tuple[Gate, ...]
+
+
+class SaleClosed(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+class EventCancelled(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+class EventCompleted(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+
+
+class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    buyer_id: str
+    items: tuple[Item, ...]
+    currency: str
+    placed_at_ms: int
+    expires_at_ms: int
+    key: Key
+    sealed: bytes | None
+
+
+class OrderCancelled(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    reason: CancelReason
+
+
+class PaymentRequested(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    payment_id: str
+    method: str
+    amount_minor: int
+    key: Key
+
+
+class PaymentDeclined(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    payment_id: str
+
+
+class OrderConfirmed(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`tokens`: 16 bytes a ticket, in the order of the items. `payment_id` None: nothing to pay.
+
+    `late`: the hold had ended and its places were free to be taken again.
+    """
+
+    order_id: str
+    payment_id: str | None
+    tokens: tuple[bytes, ...]
+    late: bool
+    key: Key | None = None
+
+
+class MoneyReturned(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Money that came for an order which can't have it goes back in full."""
+
+    order_id: str
+    payment_id: str
+    refund_id: str
+    amount_minor: int
+
+
+class OrderRefunded(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`payment_id` None: the tickets cost nothing, so nothing goes back."""
+
+    order_id: str
+    refund_id: str
+    payment_id: str | None
+    amount_minor: int
+    ticket_numbers: tuple[int, ...]
+    reason: str | None
+    key: Key | None
+
+
+class RefundSettled(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    refund_id: str
+    done: bool
+
+
+class TicketReissued(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    number: int
+    token: bytes
+    key: Key
+
+
+class AttendeeNamed(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    order_id: str
+    number: int
+    sealed: bytes
+
+
+class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Every scan, refused too. `order_id` and `number` name the ticket where the token has one."""
+
+    device_id: str
+    nonce: str
+    token_digest: bytes
+    gate: str | None
+    scanned_at_ms: int | None
+    result: ScanResult
+    reason: InvalidReason | None
+    order_id: str | None
+    number: int | None
+    tier_id: str | None
+    checked_in_at_ms: int | None  # of the admission that stands
+    admitted_gate: str | None
+    override_reason: str | None = None
+
+
+class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    device_id: str
+    nonce: str
+    undone_by: str
+    order_id: str
+    number: int
+
+
+Fact = (
+    OrderPlaced
+    | TicketScanned
+    | OrderConfirmed
+    | OrderCancelled
+    | PaymentRequested
+    | PaymentDeclined
+    | MoneyReturned
+    | OrderRefunded
+    | RefundSettled
+    | TicketReissued
+    | AttendeeNamed
+    | AdmissionUndone
+    | SaleOpened
+    | EventConfigured
+    | TierConfigured
+    | GatesConfigured
+    | SaleClosed
+    | EventCancelled
+    | EventCompleted
+)
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """A fact in its place: the `seq`-th of its sale, from 1, decided at `at_ms`."""
+
+    sale_id: str
+    seq: int
+    at_ms: int
+    fact: Fact

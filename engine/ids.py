@@ -1,0 +1,75 @@
+"""Ids that carry their route: an order's or a ticket's id names the sale that owns it.
+
+Ids are made of random hex handed in by the caller (chance is an argument here):
+
+    evt_<16 hex>                     64 random bits; also the sale's id
+    ord_<16 hex of the event><20>    80 random bits of its own
+    tkt_<the order's 36 hex>-<n>     the n-th ticket of that order, from 0
+    pay_<the order's 36 hex><12>     48 random bits more
+    ref_<the order's 36 hex><12>
+"""
+
+import re
+import zlib
+from uuid import UUID
+
+_EVENT = re.compile(r"evt_[0-9a-f]{16}")
+_ORDER = re.compile(r"ord_[0-9a-f]{36}")
+_TICKET = re.compile(r"tkt_[0-9a-f]{36}-(0|[1-9][0-9]{0,5})")
+_PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
+
+EVENT_RANDOM_BYTES = 8
+ORDER_RANDOM_BYTES = 10
+PAYMENT_RANDOM_BYTES = 6
+
+
+def event_id(random: bytes) -> str:
+    return "evt_" + random.hex()
+
+
+def order_id(event: str, random: bytes) -> str:
+    return "ord_" + event[4:] + random.hex()
+
+
+def ticket_id(order: str, number: int) -> str:
+    return f"tkt_{order[4:]}-{number}"
+
+
+def item_id(order: str, position: int) -> str:
+    return f"itm_{order[4:]}-{position}"
+
+
+def payment_id(order: str, random: bytes) -> str:
+    return "pay_" + order[4:] + random.hex()
+
+
+def refund_id(order: str, random: bytes) -> str:
+    return "ref_" + order[4:] + random.hex()
+
+
+def is_event(text: str) -> bool:
+    return _EVENT.fullmatch(text) is not None
+
+
+def event_of_order(order: str) -> str | None:
+    """The event that owns this order, or None if the text is no order's id."""
+    return "evt_" + order[4:20] if _ORDER.fullmatch(order) else None
+
+
+def order_of_payment(payment: str) -> str | None:
+    return "ord_" + payment[4:40] if _PAYMENT.fullmatch(payment) else None
+
+
+def order_and_number_of_ticket(ticket: str) -> tuple[str, int] | None:
+    found = _TICKET.fullmatch(ticket)
+    return ("ord_" + ticket[4:40], int(found[1])) if found else None
+
+
+def token_text(token: bytes) -> str:
+    """A ticket's token as its QR code shows it: a random UUID, lowercase, 36 characters."""
+    return str(UUID(bytes=token))
+
+
+def shard_of(event: str, shards: int) -> int:
+    """The shard that an event's sale lives in, fixed for the life of the installation."""
+    return zlib.crc32(event.encode()) % shards

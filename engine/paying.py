@@ -1,0 +1,287 @@
+"""Money: what an order's payments and refunds do to it.
+
+Payment itself never runs here: a provider's word comes in as a command, perhaps twice, late or out
+of order. Money that can't buy its places goes back. Money taken = confirmed orders + refunds.
+"""
+
+import hashlib
+from itertools import islice
+
+from engine import ids
+from engine.buying import refuse_unless_pending
+from engine.commands import (
+    ConfirmOrder,
+    DeclinePayment,
+    Key,
+    RefundOrder,
+    RequestPayment,
+    SettleRefund,
+)
+from engine.facts import (
+    CancelReason,
+    Fact,
+    MoneyReturned,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderRefunded,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundSettled,
+)
+from engine.order import (
+    Order,
+    OrderStatus,
+    OrderView,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+    Remembered,
+    view,
+)
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Replayed
+from engine.state import Phase, State
+from engine.ticket import Ticket, TicketStatus, mint_tokens
+
+
+def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
+    remembered = state.remembered(command.key, now_ms)
+    if isinstance(remembered, Rejection):
+        return remembered
+    if remembered is not None:
+        return Replayed(_first_view(*remembered, now_ms))
+    found = state.order_for(command.order_id, command.caller)
+    if isinstance(found, Rejection):
+        return found
+    refused = refuse_unless_pending(found, now_ms)
+    if refused is not None:
+        return refused
+    if found.open_payment() is not None:
+        return view(found, now_ms)
+    if found.total_minor == 0:
+        tokens = _tokens(found, command.token_seed)
+        return [OrderConfirmed(found.order_id, None, tokens, late=False, key=command.key)]
+    return [
+        PaymentRequested(
+            found.order_id, command.payment_id, command.method, found.total_minor, command.key
+        )
+    ]
+
+
+def _first_view(found: Order, remembered: Remembered, now_ms: int) -> OrderView:
+    if remembered.view is not None:
+        return remembered.view
+    return view(found, now_ms, payment_id=remembered.payment_id)
+
+
+def _tokens(found: Order, seed: bytes) -> tuple[bytes, ...]:
+    return mint_tokens(seed, sum(item.quantity for item in found.items))
+
+
+def confirm(state: State, command: ConfirmOrder, now_ms: int) -> Decision:
+    """The money has come: it buys the places if it can, else it goes back."""
+    found = state.order_by_id.get(command.order_id)
+    payment = found.payment(command.payment_id) if found else None
+    if found is None or payment is None:
+        return Rejection(Reason.UNKNOWN_PAYMENT)
+    if payment.status in (PaymentStatus.SUCCEEDED, PaymentStatus.RETURNED):
+        return view(found, now_ms)
+    if command.amount_minor == payment.amount_minor:
+        confirmed = _confirmation(state, found, command, now_ms)
+        if confirmed:
+            return confirmed
+    return [
+        MoneyReturned(command.order_id, command.payment_id, command.refund_id, command.amount_minor)
+    ]
+
+
+def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int) -> list[Fact]:
+    """The facts that confirm, or none where the places are gone for this order."""
+    if state.header.phase is Phase.CANCELLED:
+        return []
+    tokens = _tokens(found, command.token_seed)
+    if found.overdue(now_ms):  # its places are still its own: back, and taken again at once
+        return [
+            OrderCancelled(found.order_id, CancelReason.EXPIRED),
+            OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
+        ]
+    if found.status is OrderStatus.PENDING:
+        return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=False)]
+    if found.cancel_reason is CancelReason.EXPIRED and _still_free(state, found):
+        return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=True)]
+    return []
+
+
+def _still_free(state: State, found: Order) -> bool:
+    if found.status is not OrderStatus.CANCELLED or state.header.phase is Phase.COMPLETED:
+        return False
+    return all(item.quantity <= state.header.tiers[item.tier_id].free for item in found.items)
+
+
+def decline(state: State, command: DeclinePayment, now_ms: int) -> Decision:
+    found = state.order_by_id.get(command.order_id)
+    payment = found.payment(command.payment_id) if found else None
+    if found is None or payment is None:
+        return Rejection(Reason.UNKNOWN_PAYMENT)
+    if payment.status is not PaymentStatus.OPEN:
+        return view(found, now_ms)
+    return [PaymentDeclined(command.order_id, command.payment_id)]
+
+
+def refund(state: State, command: RefundOrder, now_ms: int) -> Decision:
+    remembered = state.remembered(command.key, now_ms)
+    if isinstance(remembered, Rejection):
+        return remembered
+    if remembered is not None:
+        return Replayed(_first_view(*remembered, now_ms))
+    found = state.order_for(command.order_id, command.caller)
+    if isinstance(found, Rejection):
+        return found
+    if found.status is not OrderStatus.CONFIRMED:
+        status = view(found, now_ms).status
+        return Rejection(Reason.ORDER_NOT_CONFIRMED, {"status": status.value})
+    chosen = _chosen_tickets(found, command.ticket_numbers)
+    if isinstance(chosen, Rejection):
+        return chosen
+    used = [ticket for ticket in chosen if ticket.status is TicketStatus.USED]
+    if used and not command.force:
+        ticket_id = ids.ticket_id(found.order_id, used[0].number)
+        return Rejection(Reason.TICKET_USED, {"ticket_id": ticket_id})
+    return [_refunded(found, chosen, command.refund_id, command.reason, command.key)]
+
+
+def _chosen_tickets(
+    found: Order, numbers: tuple[int, ...] | None
+) -> tuple[Ticket, ...] | Rejection:
+    if numbers is None:
+        return found.live_tickets()
+    alive = {ticket.number: ticket for ticket in found.live_tickets()}
+    for number in numbers:
+        ticket_id = ids.ticket_id(found.order_id, number)
+        if number >= len(found.tickets):
+            return Rejection(Reason.UNKNOWN_TICKET, {"ticket_id": ticket_id})
+        if number not in alive:
+            status = found.tickets[number].status.value
+            return Rejection(Reason.TICKET_NOT_VALID, {"ticket_id": ticket_id, "status": status})
+    return tuple(alive[number] for number in sorted(set(numbers)))
+
+
+def _refunded(
+    found: Order,
+    chosen: tuple[Ticket, ...],
+    refund_id: str,
+    reason: str | None,
+    key: Key | None,
+) -> OrderRefunded:
+    return OrderRefunded(
+        order_id=found.order_id,
+        refund_id=refund_id,
+        payment_id=found.paid_by,
+        amount_minor=sum(found.unit_price_minor(ticket) for ticket in chosen),
+        ticket_numbers=tuple(ticket.number for ticket in chosen),
+        reason=reason,
+        key=key,
+    )
+
+
+def settle(state: State, command: SettleRefund, now_ms: int) -> Decision:
+    found = state.order_by_id.get(command.order_id)
+    refund = found.refund(command.refund_id) if found else None
+    if found is None or refund is None:
+        return Rejection(Reason.UNKNOWN_ORDER)
+    wanted = RefundStatus.DONE if command.done else RefundStatus.FAILED
+    if refund.status in (wanted, RefundStatus.DONE):
+        return view(found, now_ms)
+    return [RefundSettled(command.order_id, command.refund_id, command.done)]
+
+
+def unwind(state: State, orders_max: int, refund_seed: bytes) -> list[Fact]:
+    """End the orders of a cancelled event, some at a time: holds fall, money goes back."""
+    facts: list[Fact] = []
+    for order_id in islice(state.to_unwind, orders_max):
+        found = state.order_by_id[order_id]
+        if found.status is OrderStatus.PENDING:
+            facts.append(OrderCancelled(order_id, CancelReason.EVENT_CANCELLED))
+        else:
+            random = hashlib.blake2b(
+                order_id.encode(), key=refund_seed, digest_size=ids.PAYMENT_RANDOM_BYTES
+            )
+            refund_id = ids.refund_id(order_id, random.digest())
+            chosen = found.live_tickets()
+            facts.append(_refunded(found, chosen, refund_id, "event_cancelled", None))
+    return facts
+
+
+def apply_requested(state: State, fact: PaymentRequested, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
+    found.payments += (Payment(fact.payment_id, fact.method, fact.amount_minor),)
+    state.remember(found, Remembered(fact.key, at_ms, fact.payment_id, None))
+
+
+def apply_declined(state: State, fact: PaymentDeclined) -> None:
+    payment = state.order_by_id[fact.order_id].payment(fact.payment_id)
+    assert payment is not None
+    payment.status = PaymentStatus.DECLINED
+
+
+def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
+    for item in found.items:
+        tier = state.header.tiers[item.tier_id]
+        if fact.late:
+            tier.sell_free(item.quantity)
+        else:
+            tier.sell_held(item.quantity)
+    found.status = OrderStatus.CONFIRMED
+    found.cancel_reason = None
+    found.confirmed_at_ms = at_ms
+    found.tickets = _issue(found, fact.tokens, at_ms)
+    for ticket in found.tickets:
+        state.index_tokens(ticket)
+    if fact.payment_id is not None:
+        payment = found.payment(fact.payment_id)
+        assert payment is not None
+        payment.status = PaymentStatus.SUCCEEDED
+        found.paid_by = fact.payment_id
+    if fact.key is not None:
+        state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+
+
+def _issue(found: Order, tokens: tuple[bytes, ...], at_ms: int) -> tuple[Ticket, ...]:
+    tier_ids = [item.tier_id for item in found.items for _ in range(item.quantity)]
+    return tuple(
+        Ticket(found.order_id, number, tier_id, token, at_ms)
+        for number, (tier_id, token) in enumerate(zip(tier_ids, tokens, strict=True))
+    )
+
+
+def apply_returned(state: State, fact: MoneyReturned) -> None:
+    found = state.order_by_id[fact.order_id]
+    payment = found.payment(fact.payment_id)
+    assert payment is not None
+    payment.status = PaymentStatus.RETURNED
+    found.refunds += (
+        Refund(fact.refund_id, fact.payment_id, fact.amount_minor, RefundStatus.PENDING),
+    )
+
+
+def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
+    for number in fact.ticket_numbers:
+        ticket = found.tickets[number]
+        ticket.status = TicketStatus.CANCELLED
+        state.header.tiers[ticket.tier_id].take_back(1)
+    if not found.live_tickets():
+        found.status = OrderStatus.REFUNDED
+        state.to_unwind.pop(fact.order_id, None)
+    owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
+    found.refunds += (Refund(fact.refund_id, fact.payment_id, fact.amount_minor, owed),)
+    if fact.key is not None:
+        state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+
+
+def apply_settled(state: State, fact: RefundSettled) -> None:
+    refund = state.order_by_id[fact.order_id].refund(fact.refund_id)
+    assert refund is not None
+    refund.status = RefundStatus.DONE if fact.done else RefundStatus.FAILED

@@ -1,0 +1,55 @@
+"""Why not: every definite refusal is a value with a name. Data only."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Reason(StrEnum):
+    # buying
+    UNKNOWN_EVENT = "unknown_event"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    EVENT_NOT_ON_SALE = "event_not_on_sale"
+    UNKNOWN_TIER = "unknown_tier"
+    UNKNOWN_OFFER = "unknown_offer"
+    SALE_NOT_ACTIVE = "sale_not_active"
+    MAX_PER_ORDER_EXCEEDED = "max_per_order_exceeded"
+    SOLD_OUT = "sold_out"
+    ATTENDEES_MISMATCH = "attendees_mismatch"
+    # orders, payments and tickets
+    UNKNOWN_ORDER = "unknown_order"
+    ORDER_EXPIRED = "order_expired"
+    ORDER_NOT_PENDING = "order_not_pending"
+    ORDER_NOT_CONFIRMED = "order_not_confirmed"
+    UNKNOWN_PAYMENT = "unknown_payment"
+    UNKNOWN_TICKET = "unknown_ticket"
+    TICKET_USED = "ticket_used"
+    TICKET_NOT_VALID = "ticket_not_valid"
+    # doors
+    TOKEN_NOT_HERE = "token_not_here"  # asks the gateway to look elsewhere; no client sees it
+    NONCE_REUSED = "nonce_reused"
+    OVERRIDE_FORBIDDEN = "override_forbidden"
+    UNKNOWN_CHECKIN = "unknown_checkin"
+    NOT_ADMITTED = "not_admitted"
+    UNDO_WINDOW_PASSED = "undo_window_passed"
+    # catalogue
+    UNKNOWN_VENUE = "unknown_venue"
+    UNKNOWN_BOOKING = "unknown_booking"
+    VENUE_INACTIVE = "venue_inactive"
+    VENUE_CONFLICT = "venue_conflict"
+    ALREADY_BOOKED = "already_booked"
+    BOOKING_NOT_CONFIRMED = "booking_not_confirmed"
+    EXCEEDS_CAPACITY = "exceeds_capacity"
+    BELOW_COMMITTED = "below_committed"
+    ILLEGAL_TRANSITION = "illegal_transition"
+    EVENT_NOT_EDITABLE = "event_not_editable"
+    INVALID_TIMES = "invalid_times"
+    AMBIGUOUS_LOCAL_TIME = "ambiguous_local_time"
+    NOT_THE_OWNER = "forbidden"
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A refusal and the facts of its case, by the names that the API shows them under."""
+
+    reason: Reason
+    facts: dict[str, object] | None = None

@@ -1,0 +1,21 @@
+"""What a sale answers: views of a moment, facts, or a Rejection. Data only."""
+
+from msgspec import Struct
+
+from engine.facts import Fact, OrderPlaced
+from engine.order import OrderView
+from engine.rejections import Rejection
+from engine.scan import DoorsView, ScanView
+from engine.state import SaleView
+
+View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView
+
+
+class Replayed(Struct, frozen=True, array_like=True):
+    """The first answer to this idempotency key or nonce, again."""
+
+    view: View
+
+
+Reply = View | Replayed | Rejection | None
+Decision = list[Fact] | Reply

@@ -1,0 +1,166 @@
+"""One sale: orders over tiers, and the doors. The unit of single-writer ownership.
+
+`decide` only reads: it answers a command with facts, a view or a Rejection. `apply` only writes and
+has no opinion: what it is given has happened. The rules stand in a file a family.
+"""
+
+from typing import assert_never
+
+from engine import buying, configuring, doors, paying, tickets
+from engine import commands as c
+from engine import facts as f
+from engine.order import view as order_view
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Reply
+from engine.scan import scan_key
+from engine.scan import view as doors_view
+from engine.state import HEADER, State
+
+_UNKNOWN_EVENT = Rejection(Reason.UNKNOWN_EVENT)
+
+
+def decide(state: State, command: c.Command, now_ms: int) -> Decision:
+    match command:
+        case c.PlaceOrder():
+            return buying.place(state, command, now_ms)
+        case c.CheckIn():
+            return doors.check_in(state, command, now_ms)
+        case c.ReadOrder():
+            found = state.order_for(command.order_id, command.caller)
+            return found if isinstance(found, Rejection) else order_view(found, now_ms)
+        case c.ConfirmOrder():
+            return paying.confirm(state, command, now_ms)
+        case c.RequestPayment():
+            return paying.request(state, command, now_ms)
+        case c.CancelOrder():
+            return buying.cancel(state, command, now_ms)
+        case c.DeclinePayment():
+            return paying.decline(state, command, now_ms)
+        case c.RefundOrder():
+            return paying.refund(state, command, now_ms)
+        case c.SettleRefund():
+            return paying.settle(state, command, now_ms)
+        case c.ReissueTicket():
+            return tickets.reissue(state, command, now_ms)
+        case c.NameAttendee():
+            return tickets.name_attendee(state, command)
+        case c.UndoCheckIn():
+            return doors.undo(state, command, now_ms)
+        case c.ReadDoors():
+            return doors_view(state.header.doors) if state.opened else _UNKNOWN_EVENT
+        case c.ReadSale():
+            return state.view() if state.opened else _UNKNOWN_EVENT
+        case c.Sweep():
+            unwound = paying.unwind(state, command.orders_max, command.refund_seed)
+            return unwound or buying.expire(state, command.orders_max, now_ms)
+        case (
+            c.OpenSale()
+            | c.ConfigureEvent()
+            | c.ConfigureTier()
+            | c.ConfigureGates()
+            | c.CloseSale()
+            | c.CancelEvent()
+            | c.CompleteEvent()
+        ):
+            return configuring.configure(state, command)
+        case _:
+            assert_never(command)
+
+
+def apply(state: State, entry: f.Entry) -> None:
+    """Bring the state from fact `seq - 1` to fact `seq`."""
+    header = state.header
+    assert entry.seq == header.seq + 1, (entry.seq, header.seq)
+    header.seq = entry.seq
+    header.now_ms = entry.at_ms
+    state.touched[HEADER] = None
+    fact = entry.fact
+    match fact:
+        case f.TicketScanned():
+            doors.apply_scanned(state, fact, entry.at_ms)
+            state.touched[scan_key(fact.device_id, fact.nonce)] = None
+            if fact.result is f.ScanResult.ADMIT and fact.order_id is not None:
+                state.touched[fact.order_id] = None
+        case f.AdmissionUndone():
+            doors.apply_undone(state, fact, entry.at_ms)
+            state.touched[scan_key(fact.device_id, fact.nonce)] = None
+            state.touched[fact.order_id] = None
+        case (
+            f.SaleOpened()
+            | f.EventConfigured()
+            | f.TierConfigured()
+            | f.GatesConfigured()
+            | f.SaleClosed()
+            | f.EventCancelled()
+            | f.EventCompleted()
+        ):
+            configuring.apply_configured(state, fact)
+        case _:
+            _apply_to_order(state, fact, entry.at_ms)
+            state.touched[fact.order_id] = None
+
+
+def _apply_to_order(
+    state: State,
+    fact: f.OrderPlaced
+    | f.OrderConfirmed
+    | f.OrderCancelled
+    | f.PaymentRequested
+    | f.PaymentDeclined
+    | f.MoneyReturned
+    | f.OrderRefunded
+    | f.RefundSettled
+    | f.TicketReissued
+    | f.AttendeeNamed,
+    at_ms: int,
+) -> None:
+    match fact:
+        case f.OrderPlaced():
+            buying.apply_placed(state, fact, at_ms)
+        case f.OrderConfirmed():
+            paying.apply_confirmed(state, fact, at_ms)
+        case f.OrderCancelled():
+            buying.apply_cancelled(state, fact)
+        case f.PaymentRequested():
+            paying.apply_requested(state, fact, at_ms)
+        case f.PaymentDeclined():
+            paying.apply_declined(state, fact)
+        case f.MoneyReturned():
+            paying.apply_returned(state, fact)
+        case f.OrderRefunded():
+            paying.apply_refunded(state, fact, at_ms)
+        case f.RefundSettled():
+            paying.apply_settled(state, fact)
+        case f.TicketReissued():
+            tickets.apply_reissued(state, fact, at_ms)
+        case f.AttendeeNamed():
+            tickets.apply_named(state, fact)
+        case _:
+            assert_never(fact)
+
+
+def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
+    """The answer to a command whose facts have just been applied."""
+    match command:
+        case c.PlaceOrder():
+            placed = facts[0]
+            assert isinstance(placed, f.OrderPlaced)
+            return placed
+        case c.CheckIn() | c.UndoCheckIn():
+            key = scan_key(command.device_id, command.nonce)
+            return doors.scan_view(state, state.scan_by_key[key])
+        case (
+            c.ConfirmOrder()
+            | c.RequestPayment()
+            | c.CancelOrder()
+            | c.DeclinePayment()
+            | c.RefundOrder()
+            | c.SettleRefund()
+            | c.ReissueTicket()
+            | c.NameAttendee()
+        ):
+            return order_view(state.order_by_id[command.order_id], state.header.now_ms)
+        case c.Sweep():
+            return None
+        case _:
+            return state.view()

@@ -1,0 +1,53 @@
+"""What may be done to a ticket between its sale and the doors: a new token, another name."""
+
+from engine.commands import Caller, NameAttendee, ReissueTicket
+from engine.facts import AttendeeNamed, TicketReissued
+from engine.order import Remembered, view
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Replayed
+from engine.state import State
+from engine.ticket import Ticket, mint_tokens, refuse_change, token_digest
+
+
+def reissue(state: State, command: ReissueTicket, now_ms: int) -> Decision:
+    remembered = state.remembered(command.key, now_ms)
+    if isinstance(remembered, Rejection):
+        return remembered
+    if remembered is not None:
+        _, used = remembered
+        assert used.view is not None
+        return Replayed(used.view)
+    ticket = _ticket_for(state, command.order_id, command.number, command.caller)
+    if isinstance(ticket, Rejection):
+        return ticket
+    token = mint_tokens(command.token_seed, 1)[0]
+    reissued = TicketReissued(command.order_id, command.number, token, command.key)
+    return refuse_change(ticket) or [reissued]
+
+
+def name_attendee(state: State, command: NameAttendee) -> Decision:
+    ticket = _ticket_for(state, command.order_id, command.number, command.caller)
+    if isinstance(ticket, Rejection):
+        return ticket
+    named = AttendeeNamed(command.order_id, command.number, command.sealed)
+    return refuse_change(ticket) or [named]
+
+
+def _ticket_for(state: State, order_id: str, number: int, caller: Caller) -> Ticket | Rejection:
+    found = state.order_for(order_id, caller)
+    if isinstance(found, Rejection) or number >= len(found.tickets):
+        return Rejection(Reason.UNKNOWN_TICKET)
+    return found.tickets[number]
+
+
+def apply_reissued(state: State, fact: TicketReissued, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
+    ticket = found.tickets[fact.number]
+    ticket.replaced += (token_digest(ticket.token),)
+    ticket.token = fact.token
+    state.index_tokens(ticket)
+    state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+
+
+def apply_named(state: State, fact: AttendeeNamed) -> None:
+    state.order_by_id[fact.order_id].tickets[fact.number].sealed = fact.sealed

@@ -1,0 +1,81 @@
+"""The inventory of one tier: what it has, what is held, what is sold, and who may take how many.
+
+    0 <= held, 0 <= sold, held + sold <= quantity
+
+holds after every fact; a broken line is a bug and kills the actor.
+"""
+
+from msgspec import Struct
+
+from engine.commands import TierTerms
+from engine.rejections import Reason, Rejection
+
+
+class Tier(Struct, array_like=True, gc=False):
+    terms: TierTerms
+    held: int = 0
+    sold: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.terms.quantity - self.held - self.sold
+
+    def on_sale(self, now_ms: int) -> bool:
+        return self.terms.sale_start_ms <= now_ms < self.terms.sale_end_ms
+
+    def hold(self, quantity: int) -> None:
+        self.held += quantity
+        self._check()
+
+    def release(self, quantity: int) -> None:
+        self.held -= quantity
+        self._check()
+
+    def sell_held(self, quantity: int) -> None:
+        self.held -= quantity
+        self.sold += quantity
+        self._check()
+
+    def sell_free(self, quantity: int) -> None:
+        self.sold += quantity
+        self._check()
+
+    def take_back(self, quantity: int) -> None:
+        self.sold -= quantity
+        self._check()
+
+    def configure(self, terms: TierTerms) -> None:
+        self.terms = terms
+        self._check()
+
+    def _check(self) -> None:
+        assert self.held >= 0 and self.sold >= 0 and self.free >= 0, self
+
+
+def refuse(tier: Tier, quantity: int, now_ms: int) -> Rejection | None:
+    """Why `quantity` places can't be held now, or None. The order of the checks is the API's."""
+    terms = tier.terms
+    if not tier.on_sale(now_ms):
+        facts: dict[str, object] = {"tier_id": terms.tier_id}
+        return Rejection(Reason.SALE_NOT_ACTIVE, facts)
+    if quantity > terms.per_order_max:
+        return Rejection(
+            Reason.MAX_PER_ORDER_EXCEEDED,
+            {"tier_id": terms.tier_id, "max_per_order": terms.per_order_max, "requested": quantity},
+        )
+    if quantity > tier.free:
+        return Rejection(
+            Reason.SOLD_OUT,
+            {"tier_id": terms.tier_id, "requested": quantity, "available": tier.free},
+        )
+    return None
+
+
+def refuse_change(tier: Tier, terms: TierTerms) -> Rejection | None:
+    committed = tier.held + tier.sold
+    if terms.quantity < committed:
+        return Rejection(
+            Reason.BELOW_COMMITTED,
+            {"tier_id": terms.tier_id, "requested": terms.quantity, "committed": committed},
+        )
+    return None
