@@ -28,7 +28,6 @@ class Reason(StrEnum):
     # doors
     TOKEN_NOT_HERE = "token_not_here"  # asks the gateway to look elsewhere; no client sees it
     NONCE_REUSED = "nonce_reused"
-    OVERRIDE_FORBIDDEN = "override_forbidden"
     UNKNOWN_CHECKIN = "unknown_checkin"
     NOT_ADMITTED = "not_admitted"
     UNDO_WINDOW_PASSED = "undo_window_passed"
@@ -45,7 +44,7 @@ class Reason(StrEnum):
     EVENT_NOT_EDITABLE = "event_not_editable"
     INVALID_TIMES = "invalid_times"
     AMBIGUOUS_LOCAL_TIME = "ambiguous_local_time"
-    NOT_THE_OWNER = "forbidden"
+    NOT_THE_ORGANIZER = "forbidden"
 
 
 class Rejection(msgspec.Struct, frozen=True):

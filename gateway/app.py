@@ -1,0 +1,115 @@
+"""The application: one list of routes, and one middleware around them all.
+
+The middleware is the only place that turns what went wrong into an answer, and the only one that
+counts, times and logs.
+"""
+
+import time
+
+import structlog
+from aiohttp import web
+
+from engine.runtime.faults import Fault
+from gateway.auth import Principal, forbidden, unauthenticated
+from gateway.http import BODY_BYTES_MAX
+from gateway.ports import PORTS, Ports
+from gateway.problems import Problem, answered, of_fault
+from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
+from gateway.routes import ROUTES
+from gateway.routing import Handler, Route, admit
+from gateway.telemetry import RequestLog
+
+_UNMATCHED = "unmatched"
+
+
+class Edge:
+    """Guards, counts and answers for every request."""
+
+    def __init__(self, ports: Ports, routes: list[Route]) -> None:
+        self._ports = ports
+        self._route_by_handler = {route.handler: route for route in routes}
+        self._limiter = RateLimiter() if ports.settings.rate_limits == "on" else None
+        self._requests = RequestLog()
+        self._log = structlog.get_logger("http")
+
+    @web.middleware
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
+        route = self._route_by_handler.get(request.match_info.handler)
+        principal, code = None, ""
+        try:
+            principal = self._ports.credentials.principal(request)
+            self._limit(request, principal)
+            if route is not None and route.roles is not None:
+                _guard(route, principal)
+            if principal is not None:
+                admit(request, principal)
+            response = await handler(request)
+        except Problem as problem:
+            response, code = answered(problem), problem.code
+        except Fault as fault:
+            problem = of_fault(fault)
+            response, code = answered(problem), problem.code
+        except web.HTTPException as error:
+            problem = _of_http_exception(error)
+            response, code = answered(problem), problem.code
+        except Exception as bug:
+            self._log.error("bug", route=route.path if route else _UNMATCHED, exc_info=bug)
+            problem = Problem(500, "internal_error", "this is our fault and has been logged")
+            response, code = answered(problem), problem.code
+        self._requests.answered(
+            f"{route.method} {route.path}" if route else _UNMATCHED,
+            response.status,
+            time.perf_counter() - began,
+            principal.role.value if principal else "",
+            code,
+        )
+        return response
+
+    def _limit(self, request: web.Request, principal: Principal | None) -> None:
+        if self._limiter is None:
+            return
+        caller = principal.digest if principal else request.remote or ""
+        rate = BY_ROLE[principal.role] if principal else ANONYMOUS
+        wait_s = self._limiter.wait_s(caller, rate, time.monotonic())
+        if wait_s:
+            raise Problem(
+                429,
+                "rate_limited",
+                f"at most {rate.per_second:g} requests a second, {rate.burst} at once",
+                retryable=True,
+                retry_after_s=int(wait_s) + 1,
+            )
+
+
+def _guard(route: Route, principal: Principal | None) -> None:
+    assert route.roles is not None
+    if principal is None:
+        raise unauthenticated("this call needs a credential: Authorization: Bearer ...")
+    if principal.role not in route.roles:
+        roles = ", ".join(sorted(role.value for role in route.roles))
+        raise forbidden(f"this call is for: {roles}")
+
+
+def _of_http_exception(error: web.HTTPException) -> Problem:
+    match error.status:
+        case 404:
+            return Problem(404, "unknown_path", "there is nothing at this path")
+        case 405:
+            return Problem(405, "method_not_allowed", "this path does not take that method")
+        case 413:
+            return Problem(
+                413, "body_too_large", f"a body has at most {BODY_BYTES_MAX} bytes"
+            )
+        case _:
+            return Problem(error.status, "malformed_request", error.reason)
+
+
+def build(ports: Ports) -> web.Application:
+    production = ports.settings.production
+    routes = [route for route in ROUTES if not (production and route.development_only)]
+    app = web.Application(middlewares=[Edge(ports, routes)], client_max_size=BODY_BYTES_MAX)
+    app[PORTS] = ports
+    for route in routes:
+        app.router.add_route(route.method, route.path, route.handler)
+    return app

@@ -1,0 +1,129 @@
+"""What every route needs to read a request and to write an answer.
+
+Bodies are decoded straight into Structs that forbid unknown fields; what does not fit is a 400
+that names the path of the field.
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from engine.commands import Key
+from engine.rejections import Reason, Rejection
+from gateway.auth import Principal
+from gateway.problems import Problem, malformed, rejected
+
+BODY_BYTES_MAX = 256 * 1024
+KEY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
+
+_T = TypeVar("_T")
+_encoder = msgspec.json.Encoder()
+_decoder_by_type: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+class Body(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request's JSON body is decoded into."""
+
+
+async def decode(request: web.Request, wanted: type[_T]) -> _T:
+    """Raises Problem 400 `malformed_request` where the body is not one of `wanted`."""
+    return decode_bytes(await request.read(), wanted)
+
+
+def decode_bytes(body: bytes, wanted: type[_T]) -> _T:
+    decoder = _decoder_by_type.get(wanted)
+    if decoder is None:
+        decoder = _decoder_by_type[wanted] = msgspec.json.Decoder(wanted)
+    try:
+        decoded: _T = decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
+    except (RecursionError, UnicodeDecodeError):
+        raise malformed("the body is nested too deep or is not UTF-8") from None
+    return decoded
+
+
+def answer(
+    value: object, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=_encoder.encode(value),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+def replayed(value: object, status: int = 200) -> web.Response:
+    return answer(value, status, {REPLAYED_HEADER: "true"})
+
+
+def refused(rejection: Rejection) -> web.Response:
+    return rejected(rejection)
+
+
+def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key:
+    """Raises Problem 400 `idempotency_key_required` without the header, `malformed_request` on
+    one that is not 1-128 visible ASCII characters."""
+    key = optional_idempotency_key(request, body, principal)
+    if key is None:
+        raise Problem(
+            400, "idempotency_key_required", f"this request needs the header {KEY_HEADER}"
+        )
+    return key
+
+
+def optional_idempotency_key(
+    request: web.Request, body: bytes, principal: Principal
+) -> Key | None:
+    text = request.headers.get(KEY_HEADER)
+    if text is None:
+        return None
+    if not (1 <= len(text) <= 128 and text.isascii() and text.isprintable() and " " not in text):
+        raise malformed(f"{KEY_HEADER}: 1 to 128 visible ASCII characters")
+    digest = hashlib.blake2b(f"{principal.digest}\0{text}".encode(), digest_size=16).digest()
+    what = hashlib.blake2b(request.path.encode(), digest_size=16)
+    what.update(b"\0" + body)
+    return Key(digest, what.digest())
+
+
+def page_limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(PAGE_DEFAULT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= PAGE_MAX):
+        raise malformed(f"limit: a whole number from 1 to {PAGE_MAX}")
+    return int(text)
+
+
+def page_cursor(request: web.Request) -> str | None:
+    """The last key of the page before, or None for the first page."""
+    text = request.query.get("cursor")
+    if text is None:
+        return None
+    try:
+        return base64.urlsafe_b64decode(text.encode()).decode()
+    except ValueError:
+        raise malformed("cursor: take it from next_cursor as it is") from None
+
+
+def page(items: list[Any], last_key: str | None) -> web.Response:
+    """A list's answer; `last_key` is the key of the last item where there are more to come."""
+    cursor = base64.urlsafe_b64encode(last_key.encode()).decode() if last_key else None
+    return answer({"items": items, "next_cursor": cursor})
+
+
+def instant(ms: int) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    whole, rest = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def unknown(noun: str) -> web.Response:
+    return rejected(Rejection(Reason(f"unknown_{noun}")))

@@ -1,0 +1,139 @@
+"""The embedded payment provider: no bank behind it, all else as with a real one.
+
+It keeps its payments in a ledger of its own, answers the same id with the same intent, and tells
+the outcome by a webhook signed as Stripe signs (`t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">`,
+five minutes' tolerance: https://docs.stripe.com/webhooks#verify-manually).
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gateway.payments.provider import BadSignature, Intent, Outcome, PaymentWord
+
+SIGNATURE_HEADER = "Sandbox-Signature"
+TOLERANCE_S = 300
+
+
+class SandboxPayment(Struct, frozen=True):
+    """`outcome` None: nobody has paid or declined yet."""
+
+    payment_id: str
+    order_id: str
+    amount_minor: int
+    currency: str
+    outcome: str | None
+
+
+class SandboxLedger(Protocol):
+    """Where the sandbox keeps its books; it survives restarts like a bank does."""
+
+    async def open(self, payment: SandboxPayment) -> None:
+        """Write a payment down unless its id is known."""
+        ...
+
+    async def find(self, payment_id: str) -> SandboxPayment | None: ...
+
+    async def decide(self, payment_id: str, outcome: str) -> SandboxPayment:
+        """Set the outcome, unless it succeeded before."""
+        ...
+
+    async def refund(self, refund_id: str, payment_id: str, amount_minor: int) -> None:
+        """Write a refund down unless its id is known."""
+        ...
+
+    async def untold(self) -> list[SandboxPayment]:
+        """Payments whose outcome no webhook has delivered yet."""
+        ...
+
+    async def told(self, payment_id: str) -> None: ...
+
+
+class _WebhookBody(Struct, frozen=True):
+    payment_id: str
+    outcome: Outcome
+    amount: int
+
+
+class Sandbox:
+    """`deliver` posts a webhook and answers whether it was taken (any 2xx)."""
+
+    name = "sandbox"
+
+    def __init__(
+        self,
+        ledger: SandboxLedger,
+        secret: str,
+        deliver: Callable[[bytes, dict[str, str]], Awaitable[bool]],
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._secret = secret.encode()
+        self._deliver = deliver
+        self._clock_s = clock_s
+
+    async def create(
+        self, payment_id: str, order_id: str, amount_minor: int, currency: str, method: str
+    ) -> Intent:
+        await self._ledger.open(
+            SandboxPayment(payment_id, order_id, amount_minor, currency, None)
+        )
+        secret = hmac.digest(self._secret, payment_id.encode(), "sha256").hex()[:32]
+        return Intent(
+            payment_id,
+            "requires_action",
+            client_secret=secret,
+            checkout_url=f"/v1/sandbox/payments/{payment_id}",
+        )
+
+    async def refund(self, refund_id: str, payment_id: str, amount_minor: int) -> bool:
+        await self._ledger.refund(refund_id, payment_id, amount_minor)
+        return True
+
+    async def decide(self, payment_id: str, outcome: Outcome) -> SandboxPayment | None:
+        """The payer acts; the webhook follows at once, and again until it is taken."""
+        if await self._ledger.find(payment_id) is None:
+            return None
+        decided = await self._ledger.decide(payment_id, outcome.value)
+        await self._tell(decided)
+        return decided
+
+    async def tell_the_untold(self) -> None:
+        for payment in await self._ledger.untold():
+            await self._tell(payment)
+
+    async def _tell(self, payment: SandboxPayment) -> None:
+        assert payment.outcome is not None
+        body = msgspec.json.encode(
+            _WebhookBody(payment.payment_id, Outcome(payment.outcome), payment.amount_minor)
+        )
+        if await self._deliver(body, {SIGNATURE_HEADER: self.sign(body)}):
+            await self._ledger.told(payment.payment_id)
+
+    def sign(self, body: bytes) -> str:
+        seconds = int(self._clock_s())
+        return f"t={seconds},v1={self._signature(seconds, body)}"
+
+    def word(self, headers: Mapping[str, str], body: bytes) -> PaymentWord:
+        parts = dict(
+            part.split("=", 1)
+            for part in headers.get(SIGNATURE_HEADER, "").split(",")
+            if "=" in part
+        )
+        told = parts.get("t", "")
+        if not (told.isascii() and told.isdigit() and len(told) < 12):
+            raise BadSignature
+        fresh = abs(self._clock_s() - int(told)) <= TOLERANCE_S
+        ours = self._signature(int(told), body)
+        if not (fresh and hmac.compare_digest(ours, parts.get("v1", ""))):
+            raise BadSignature
+        webhook = msgspec.json.decode(body, type=_WebhookBody)
+        return PaymentWord(webhook.payment_id, webhook.outcome, webhook.amount)
+
+    def _signature(self, seconds: int, body: bytes) -> str:
+        return hmac.new(self._secret, b"%d." % seconds + body, hashlib.sha256).hexdigest()

@@ -1,0 +1,70 @@
+"""What the edge asks of the world. The composition root hands in who offers it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from aiohttp import web
+from msgspec import Struct
+
+from engine.runtime.ports import Clock, Mailbox
+from engine.state import SaleView
+from gateway.auth import Credentials
+from gateway.catalogue import Catalogue
+from gateway.payments.provider import PaymentProvider
+from gateway.settings import Settings
+
+
+class Page(Struct, frozen=True):
+    """`last_key`: where the next page starts after; None on the last page."""
+
+    items: list[object]
+    last_key: str | None
+
+
+class PendingRefund(Struct, frozen=True):
+    refund_id: str
+    order_id: str
+    payment_id: str
+    amount_minor: int
+
+
+class SaleViews(Protocol):
+    """The public's view of each sale, written after every commit, at most 250 ms old."""
+
+    async def read(self, event_id: str) -> SaleView | None: ...
+
+
+class Projections(Protocol):
+    """What is read from the tables that the projector fills."""
+
+    async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
+        """Whether another event has issued this token."""
+        ...
+
+    async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]:
+        """Key by key id, of the personal data of these orders."""
+        ...
+
+    async def orders(self, event_id: str, after: str | None, limit: int) -> Page: ...
+
+    async def check_ins(self, event_id: str, since: datetime | None, limit: int) -> Page: ...
+
+    async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
+
+
+class Ports(Struct, frozen=True):
+    """Everything that a route may use."""
+
+    settings: Settings
+    clock: Clock
+    credentials: Credentials
+    mailbox: Mailbox
+    catalogue: Catalogue
+    sale_views: SaleViews
+    projections: Projections
+    payments: PaymentProvider | None
+    readiness: Callable[[], dict[str, object]]
+
+
+PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)

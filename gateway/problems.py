@@ -1,0 +1,150 @@
+"""Refusals and faults as RFC 9457 problem documents: one table from reason to status."""
+
+import msgspec
+from aiohttp import web
+
+from engine.rejections import Reason, Rejection
+from engine.runtime.faults import (
+    DeadlinePassed,
+    Fault,
+    JournalUnavailable,
+    MailboxFull,
+    NotOwner,
+    OutcomeUnknown,
+    SaleDied,
+    SaleUnavailable,
+)
+
+STATUS: dict[Reason, int] = {
+    Reason.UNKNOWN_EVENT: 404,
+    Reason.IDEMPOTENCY_KEY_REUSED: 422,
+    Reason.EVENT_NOT_ON_SALE: 409,
+    Reason.UNKNOWN_TIER: 404,
+    Reason.UNKNOWN_OFFER: 404,
+    Reason.SALE_NOT_ACTIVE: 409,
+    Reason.MAX_PER_ORDER_EXCEEDED: 422,
+    Reason.SOLD_OUT: 409,
+    Reason.ATTENDEES_MISMATCH: 422,
+    Reason.UNKNOWN_ORDER: 404,
+    Reason.ORDER_EXPIRED: 409,
+    Reason.ORDER_NOT_PENDING: 409,
+    Reason.ORDER_NOT_CONFIRMED: 409,
+    Reason.UNKNOWN_PAYMENT: 404,
+    Reason.UNKNOWN_TICKET: 404,
+    Reason.TICKET_USED: 409,
+    Reason.TICKET_NOT_VALID: 409,
+    Reason.TOKEN_NOT_HERE: 503,
+    Reason.NONCE_REUSED: 422,
+    Reason.UNKNOWN_CHECKIN: 404,
+    Reason.NOT_ADMITTED: 409,
+    Reason.UNDO_WINDOW_PASSED: 409,
+    Reason.UNKNOWN_VENUE: 404,
+    Reason.UNKNOWN_BOOKING: 404,
+    Reason.VENUE_INACTIVE: 409,
+    Reason.VENUE_CONFLICT: 409,
+    Reason.ALREADY_BOOKED: 409,
+    Reason.BOOKING_NOT_CONFIRMED: 409,
+    Reason.EXCEEDS_CAPACITY: 422,
+    Reason.BELOW_COMMITTED: 409,
+    Reason.ILLEGAL_TRANSITION: 409,
+    Reason.EVENT_NOT_EDITABLE: 409,
+    Reason.INVALID_TIMES: 422,
+    Reason.AMBIGUOUS_LOCAL_TIME: 422,
+    Reason.NOT_THE_ORGANIZER: 403,
+}
+
+_FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
+    MailboxFull: (503, "overloaded", True),
+    DeadlinePassed: (503, "overloaded", True),
+    NotOwner: (503, "overloaded", True),
+    SaleUnavailable: (503, "overloaded", True),
+    JournalUnavailable: (503, "overloaded", True),
+    OutcomeUnknown: (503, "outcome_unknown", True),
+    SaleDied: (500, "internal_error", False),
+}
+
+_encode = msgspec.json.Encoder().encode
+_CONTENT_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer other than success that the edge itself gives; `facts` are those of the case."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retryable: bool = False,
+        retry_after_s: int | None = None,
+        facts: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.facts = facts or {}
+
+
+def malformed(detail: str) -> Problem:
+    """A body, header or parameter that does not parse or fit; `detail` names it."""
+    return Problem(400, "malformed_request", detail)
+
+
+def unprocessable(code: str, detail: str, **facts: object) -> Problem:
+    return Problem(422, code, detail, facts=facts)
+
+
+def of_fault(fault: Fault) -> Problem:
+    status, code, retryable = _FAULTS[type(fault)]
+    detail = (fault.__doc__ or code).partition("\n")[0]
+    retry_after_s = fault.retry_after_s if status == 503 else None
+    return Problem(status, code, detail, retryable=retryable, retry_after_s=retry_after_s)
+
+
+def rejected(rejection: Rejection) -> web.Response:
+    """The answer for a definite refusal."""
+    return render(
+        STATUS[rejection.reason],
+        rejection.reason.value,
+        _sentence(rejection),
+        retryable=False,
+        facts=rejection.facts or {},
+    )
+
+
+def answered(problem: Problem) -> web.Response:
+    response = render(
+        problem.status,
+        problem.code,
+        problem.detail,
+        retryable=problem.retryable,
+        facts=problem.facts,
+    )
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
+
+
+def render(
+    status: int, code: str, detail: str, *, retryable: bool, facts: dict[str, object]
+) -> web.Response:
+    body = {
+        "type": f"urn:stampede:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "retryable": retryable,
+        **facts,
+    }
+    return web.Response(body=_encode(body), status=status, content_type=_CONTENT_TYPE)
+
+
+def _sentence(rejection: Rejection) -> str:
+    name = rejection.reason.value.replace("_", " ")
+    facts = ", ".join(f"{key} {value}" for key, value in (rejection.facts or {}).items())
+    return f"{name}: {facts}" if facts else name

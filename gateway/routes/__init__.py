@@ -1,0 +1,28 @@
+"""All routes, a file a resource."""
+
+from gateway.routes import (
+    bookings,
+    development,
+    doors,
+    events,
+    operations,
+    orders,
+    payments,
+    tickets,
+    tiers,
+    venues,
+)
+from gateway.routing import Route
+
+ROUTES: list[Route] = [
+    *orders.ROUTES,
+    *doors.ROUTES,
+    *payments.ROUTES,
+    *tickets.ROUTES,
+    *events.ROUTES,
+    *tiers.ROUTES,
+    *venues.ROUTES,
+    *bookings.ROUTES,
+    *operations.ROUTES,
+    *development.ROUTES,
+]

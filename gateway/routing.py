@@ -1,0 +1,47 @@
+"""The routes as data: who may call what. One list makes the router, the guard and the labels."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from msgspec import Struct
+
+from engine.commands import Role
+from gateway.auth import Principal
+from gateway.ports import PORTS, Ports
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ANYONE: frozenset[Role] | None = None
+ORGANIZERS = frozenset({Role.ORGANIZER, Role.ADMIN})
+BUYERS = frozenset({Role.BUYER, Role.BOX_OFFICE, Role.ADMIN})
+HOLDERS = BUYERS | ORGANIZERS
+REFUNDERS = frozenset({Role.ORGANIZER, Role.BOX_OFFICE, Role.ADMIN})
+DOORS = frozenset({Role.SCANNER, Role.ORGANIZER, Role.ADMIN})
+
+_PRINCIPAL = "principal"
+
+
+class Route(Struct, frozen=True):
+    """`roles` None: no credential is needed. `summary`: what the call does, for its readers."""
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[Role] | None
+    summary: str
+    body: object = None
+    development_only: bool = False
+
+
+def ports_of(request: web.Request) -> Ports:
+    return request.app[PORTS]
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who asks; only on routes that need a credential."""
+    found: Principal = request[_PRINCIPAL]
+    return found
+
+
+def admit(request: web.Request, principal: Principal) -> None:
+    request[_PRINCIPAL] = principal

@@ -1,0 +1,90 @@
+"""The settings, read once from the environment by the composition root.
+
+A name that is not known stops the start: a setting that is silently ignored is worse than none.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "STAMPEDE_"
+_UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "ELASTICSEARCH_URL", "SMTP_URL")
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or impossible; the message is for whoever starts the program."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8080
+    data_dir: str = ".stampede"
+    mode: Literal["development", "production"] = "development"
+    order_hold_seconds: Positive = 900
+    offer_seconds: Positive = 1800
+    doors_open_hours: NotNegative = 4.0
+    transfer_cutoff_hours: NotNegative = 0.0
+    rate_limits: Literal["on", "off"] = "on"
+    shards: Annotated[int, Meta(ge=1, le=1024)] = 16
+    log: Literal["on", "off"] = "on"
+    token_secret: Annotated[str, Meta(min_length=32)] | None = None
+    webhook_secret: Annotated[str, Meta(min_length=32)] | None = None
+    database_url: str | None = None
+    redis_url: str | None = None
+    elasticsearch_url: str | None = None
+    smtp_url: str | None = None
+
+    @property
+    def production(self) -> bool:
+        return self.mode == "production"
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError with one sentence that names the setting."""
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if (name.startswith(PREFIX) or name in _UNPREFIXED) and value != ""
+    }
+    known = Settings.__struct_fields__
+    for field in given:
+        if field not in known:
+            raise SettingsError(_unknown(field, known))
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_impossible(str(error))) from None
+    _refuse_default_secrets(settings)
+    return settings
+
+
+def _environment_name(field: str) -> str:
+    name = field.upper()
+    return name if name in _UNPREFIXED else PREFIX + name
+
+
+def _unknown(field: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(field, known, n=1)
+    hint = f"; did you mean {_environment_name(close[0])}?" if close else ""
+    return f"unknown setting {PREFIX}{field.upper()}{hint}"
+
+
+def _impossible(error: str) -> str:
+    what, _, path = error.partition(" - at `$.")
+    return f"setting {_environment_name(path.rstrip('`'))}: {what[0].lower()}{what[1:]}"
+
+
+def _refuse_default_secrets(settings: Settings) -> None:
+    if not settings.production:
+        return
+    for field in ("token_secret", "webhook_secret"):
+        if getattr(settings, field) is None:
+            name = _environment_name(field)
+            raise SettingsError(f"production mode needs {name} (at least 32 characters)")

@@ -1,0 +1,120 @@
+"""What the people on call see: Prometheus metrics and one canonical log line a request.
+
+Labels are closed sets: routes as they are declared, never an event's, buyer's or order's id.
+Nothing that identifies a person or opens a door is logged.
+"""
+
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+_LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+REQUESTS = Counter("stampede_http_requests", "Requests answered", ["route", "status"])
+LATENCY = Histogram(
+    "stampede_http_request_seconds", "Time to answer", ["route"], buckets=_LATENCIES_S
+)
+COMMITS = Histogram(
+    "stampede_journal_commit_seconds", "Time of a journal append", buckets=_LATENCIES_S
+)
+BATCH_FACTS = Histogram("stampede_journal_batch_facts", "Facts in an append", buckets=_BATCHES)
+FACTS = Counter("stampede_facts", "Facts committed")
+REFUSED = Counter("stampede_letters_refused", "Letters not taken in", ["reason"])
+LOADED = Counter("stampede_sales_loaded", "Sales brought to life")
+REPLAYED = Counter("stampede_facts_replayed", "Facts replayed while loading")
+LOAD_TIME = Histogram("stampede_sale_load_seconds", "Time to load a sale", buckets=_LATENCIES_S)
+DEATHS = Counter("stampede_sale_deaths", "Actors that died of a bug")
+SHARDS_LOST = Counter("stampede_shards_lost", "Shards that another node took over")
+JOURNAL_FAILURES = Counter("stampede_journal_failures", "Appends that failed or are unknown")
+SNAPSHOT_FAILURES = Counter("stampede_snapshot_failures", "Snapshots that could not be stored")
+DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
+SALES = Gauge("stampede_sales_live", "Sales in memory")
+LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
+
+
+def configure_logging(enabled: bool) -> None:
+    """JSON lines on standard output; with `enabled` off, warnings and errors only."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_serialize),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20 if enabled else 30),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _serialize(event: Any, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+class RuntimeObserver:
+    """Turns what the runtime reports into metrics and log lines."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("runtime")
+
+    def turn_committed(self, letters: int, facts: int, seconds: float) -> None:
+        COMMITS.observe(seconds)
+        BATCH_FACTS.observe(facts)
+        FACTS.inc(facts)
+
+    def letter_refused(self, reason: str) -> None:
+        REFUSED.labels(reason).inc()
+
+    def sale_loaded(self, sale_id: str, seconds: float, facts_replayed: int) -> None:
+        LOADED.inc()
+        REPLAYED.inc(facts_replayed)
+        LOAD_TIME.observe(seconds)
+
+    def sale_died(self, sale_id: str, error: BaseException) -> None:
+        DEATHS.inc()
+        self._log.error("sale died", sale_id=sale_id, exc_info=error)
+
+    def shard_lost(self, shard_id: int) -> None:
+        SHARDS_LOST.inc()
+        self._log.error("shard lost to another node", shard_id=shard_id)
+
+    def journal_failed(self, error: BaseException) -> None:
+        JOURNAL_FAILURES.inc()
+        self._log.warning("journal append failed", error=repr(error), cause=repr(error.__cause__))
+
+    def snapshot_failed(self, error: BaseException) -> None:
+        SNAPSHOT_FAILURES.inc()
+        self._log.warning("snapshot not stored", error=repr(error), cause=repr(error.__cause__))
+
+
+class RequestLog:
+    """Counts, times and logs each request once, when it has been answered."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("http")
+        self._by_label: dict[tuple[str, int], Any] = {}
+        self._latency_by_route: dict[str, Any] = {}
+
+    def answered(self, route: str, status: int, seconds: float, role: str, code: str) -> None:
+        counter = self._by_label.get((route, status))
+        if counter is None:
+            counter = self._by_label[route, status] = REQUESTS.labels(route, status)
+            self._latency_by_route[route] = LATENCY.labels(route)
+        counter.inc()
+        self._latency_by_route[route].observe(seconds)
+        self._log.info(
+            "request",
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            role=role,
+            code=code,
+        )
+
+
+def registry() -> Any:
+    return REGISTRY
