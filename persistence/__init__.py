@@ -1,0 +1,1 @@
+"""Postgres, Redis and Elasticsearch, and the embedded servers."""

@@ -1,0 +1,115 @@
+"""Brings a database to the schema this program was written for.
+
+Rules of this file:
+
+- Migrations are `sql/NNNN_name.sql`, numbered from 0001 without gaps; each is one transaction.
+- What has been applied never changes: it is known by version and SHA-256 in `schema_migrations`.
+- Only forward. A database that is ahead of this program is refused, not touched.
+- Nodes that start together wait for each other (advisory lock), so each file is applied once.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import asyncpg
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+
+# Any number that no other advisory lock of ours uses: "stampede" in ASCII.
+ADVISORY_LOCK = 0x7374616D70656465
+
+_FILE_NAME = re.compile(r"(?P<version>\d{4})_[a-z0-9_]+\.sql")
+
+
+class MigrationError(Exception):
+    """The database and this program's migrations do not fit together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Migration:
+    version: int
+    name: str
+    sql: str
+    checksum: str
+
+
+async def migrate(connection: asyncpg.Connection, folder: Path = SQL_FOLDER) -> list[str]:
+    """Apply what is missing; the file names applied, in order.
+
+    Raises `MigrationError`; the files before the one it names then stay applied.
+    """
+    migrations = _read(folder)
+    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+    try:
+        applied = await _applied(connection)
+        _check(migrations, applied)
+        missing = [migration for migration in migrations if migration.version not in applied]
+        for migration in missing:
+            await _apply(connection, migration)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
+    return [migration.name for migration in missing]
+
+
+def _read(folder: Path) -> list[_Migration]:
+    migrations = [_parse(path) for path in sorted(folder.glob("*.sql"))]
+    if not migrations:
+        raise MigrationError(f"no migrations in {folder}")
+    for expected, migration in enumerate(migrations, start=1):
+        if migration.version != expected:
+            raise MigrationError(f"{migration.name} stands where number {expected:04} should")
+    return migrations
+
+
+def _parse(path: Path) -> _Migration:
+    match = _FILE_NAME.fullmatch(path.name)
+    if match is None:
+        raise MigrationError(f"{path.name} is not called NNNN_name.sql")
+    content = path.read_bytes()
+    return _Migration(
+        version=int(match["version"]),
+        name=path.name,
+        sql=content.decode(),
+        checksum=sha256(content).hexdigest(),
+    )
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+    """Checksum by version."""
+    await connection.execute("""
+        CREATE TABLE IF NOT EXISTS schema_migrations (
+            version integer PRIMARY KEY,
+            checksum text NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT now()
+        )
+    """)
+    rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
+    return {row["version"]: row["checksum"] for row in rows}
+
+
+def _check(migrations: Sequence[_Migration], applied: dict[int, str]) -> None:
+    known = len(migrations)
+    newest = max(applied, default=0)
+    if newest > known:
+        raise MigrationError(
+            f"the database has migration {newest:04}, this program knows {known}: it is too old"
+        )
+    for migration in migrations:
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise MigrationError(f"{migration.name} was changed after it had been applied")
+
+
+async def _apply(connection: asyncpg.Connection, migration: _Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
+                migration.version,
+                migration.checksum,
+            )
+    except asyncpg.PostgresError as error:
+        raise MigrationError(f"{migration.name}: {error}") from error

@@ -1,0 +1,1 @@
+"""One room for each room of the house, and `system` for the whole of it."""

@@ -1,0 +1,1 @@
+"""Against real servers, private to the test run."""
