@@ -98,9 +98,7 @@ def _of_http_exception(error: web.HTTPException) -> Problem:
         case 405:
             return Problem(405, "method_not_allowed", "this path does not take that method")
         case 413:
-            return Problem(
-                413, "body_too_large", f"a body has at most {BODY_BYTES_MAX} bytes"
-            )
+            return Problem(413, "body_too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
         case _:
             return Problem(error.status, "malformed_request", error.reason)
 

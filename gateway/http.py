@@ -51,9 +51,7 @@ def decode_bytes(body: bytes, wanted: type[_T]) -> _T:
     return decoded
 
 
-def answer(
-    value: object, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
         body=_encoder.encode(value),
         status=status,
@@ -81,9 +79,7 @@ def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> 
     return key
 
 
-def optional_idempotency_key(
-    request: web.Request, body: bytes, principal: Principal
-) -> Key | None:
+def optional_idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key | None:
     text = request.headers.get(KEY_HEADER)
     if text is None:
         return None

@@ -1,32 +1,19 @@
 """What the edge asks of the world. The composition root hands in who offers it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from aiohttp import web
 from msgspec import Struct
 
+from engine.projection import CheckInRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
 from gateway.catalogue import Catalogue
 from gateway.payments.provider import PaymentProvider
 from gateway.settings import Settings
-
-
-class Page(Struct, frozen=True):
-    """`last_key`: where the next page starts after; None on the last page."""
-
-    items: list[object]
-    last_key: str | None
-
-
-class PendingRefund(Struct, frozen=True):
-    refund_id: str
-    order_id: str
-    payment_id: str
-    amount_minor: int
 
 
 class SaleViews(Protocol):
@@ -46,11 +33,25 @@ class Projections(Protocol):
         """Key by key id, of the personal data of these orders."""
         ...
 
-    async def orders(self, event_id: str, after: str | None, limit: int) -> Page: ...
+    async def orders(self, event_id: str, after: str, limit: int) -> list[OrderRow]:
+        """Orders of an event by id, from the one after `after`."""
+        ...
 
-    async def check_ins(self, event_id: str, since: datetime | None, limit: int) -> Page: ...
+    async def check_ins(
+        self, event_id: str, since: datetime | None, after_seq: int, limit: int
+    ) -> list[CheckInRow]:
+        """Scans of an event in the order they were decided."""
+        ...
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
+
+
+class Readiness(Struct, frozen=True):
+    """Whether this process can serve, the reasons if not, and the state of each part."""
+
+    ready: bool
+    reasons: list[str]
+    parts: dict[str, str]
 
 
 class Ports(Struct, frozen=True):
@@ -64,7 +65,7 @@ class Ports(Struct, frozen=True):
     sale_views: SaleViews
     projections: Projections
     payments: PaymentProvider | None
-    readiness: Callable[[], dict[str, object]]
+    readiness: Callable[[], Awaitable[Readiness]]
 
 
 PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)

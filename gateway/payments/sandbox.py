@@ -1,6 +1,6 @@
 """The embedded payment provider: no bank behind it, all else as with a real one.
 
-It keeps its payments in a ledger of its own, answers the same id with the same intent, and tells
+It keeps books of its own, answers the same id with the same intent, and tells
 the outcome by a webhook signed as Stripe signs (`t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">`,
 five minutes' tolerance: https://docs.stripe.com/webhooks#verify-manually).
 """
@@ -14,42 +14,25 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from engine.projection import SandboxPayment
 from gateway.payments.provider import BadSignature, Intent, Outcome, PaymentWord
 
 SIGNATURE_HEADER = "Sandbox-Signature"
 TOLERANCE_S = 300
 
 
-class SandboxPayment(Struct, frozen=True):
-    """`outcome` None: nobody has paid or declined yet."""
+class SandboxBooks(Protocol):
+    """Where the sandbox writes things down; they survive restarts as a bank's do."""
 
-    payment_id: str
-    order_id: str
-    amount_minor: int
-    currency: str
-    outcome: str | None
+    async def open(
+        self, payment_id: str, order_id: str, amount_minor: int, currency: str
+    ) -> None: ...
 
+    async def decide(self, payment_id: str, outcome: str) -> SandboxPayment | None: ...
 
-class SandboxLedger(Protocol):
-    """Where the sandbox keeps its books; it survives restarts like a bank does."""
+    async def refund(self, refund_id: str, payment_id: str, amount_minor: int) -> None: ...
 
-    async def open(self, payment: SandboxPayment) -> None:
-        """Write a payment down unless its id is known."""
-        ...
-
-    async def find(self, payment_id: str) -> SandboxPayment | None: ...
-
-    async def decide(self, payment_id: str, outcome: str) -> SandboxPayment:
-        """Set the outcome, unless it succeeded before."""
-        ...
-
-    async def refund(self, refund_id: str, payment_id: str, amount_minor: int) -> None:
-        """Write a refund down unless its id is known."""
-        ...
-
-    async def untold(self) -> list[SandboxPayment]:
-        """Payments whose outcome no webhook has delivered yet."""
-        ...
+    async def untold(self) -> list[SandboxPayment]: ...
 
     async def told(self, payment_id: str) -> None: ...
 
@@ -67,12 +50,12 @@ class Sandbox:
 
     def __init__(
         self,
-        ledger: SandboxLedger,
+        books: SandboxBooks,
         secret: str,
         deliver: Callable[[bytes, dict[str, str]], Awaitable[bool]],
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger = ledger
+        self._books = books
         self._secret = secret.encode()
         self._deliver = deliver
         self._clock_s = clock_s
@@ -80,9 +63,7 @@ class Sandbox:
     async def create(
         self, payment_id: str, order_id: str, amount_minor: int, currency: str, method: str
     ) -> Intent:
-        await self._ledger.open(
-            SandboxPayment(payment_id, order_id, amount_minor, currency, None)
-        )
+        await self._books.open(payment_id, order_id, amount_minor, currency)
         secret = hmac.digest(self._secret, payment_id.encode(), "sha256").hex()[:32]
         return Intent(
             payment_id,
@@ -92,19 +73,18 @@ class Sandbox:
         )
 
     async def refund(self, refund_id: str, payment_id: str, amount_minor: int) -> bool:
-        await self._ledger.refund(refund_id, payment_id, amount_minor)
+        await self._books.refund(refund_id, payment_id, amount_minor)
         return True
 
     async def decide(self, payment_id: str, outcome: Outcome) -> SandboxPayment | None:
         """The payer acts; the webhook follows at once, and again until it is taken."""
-        if await self._ledger.find(payment_id) is None:
-            return None
-        decided = await self._ledger.decide(payment_id, outcome.value)
-        await self._tell(decided)
+        decided = await self._books.decide(payment_id, outcome.value)
+        if decided is not None:
+            await self._tell(decided)
         return decided
 
     async def tell_the_untold(self) -> None:
-        for payment in await self._ledger.untold():
+        for payment in await self._books.untold():
             await self._tell(payment)
 
     async def _tell(self, payment: SandboxPayment) -> None:
@@ -113,7 +93,7 @@ class Sandbox:
             _WebhookBody(payment.payment_id, Outcome(payment.outcome), payment.amount_minor)
         )
         if await self._deliver(body, {SIGNATURE_HEADER: self.sign(body)}):
-            await self._ledger.told(payment.payment_id)
+            await self._books.told(payment.payment_id)
 
     def sign(self, body: bytes) -> str:
         seconds = int(self._clock_s())

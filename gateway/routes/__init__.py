@@ -1,6 +1,7 @@
 """All routes, a file a resource."""
 
 from gateway.routes import (
+    availability,
     bookings,
     development,
     doors,
@@ -18,6 +19,7 @@ ROUTES: list[Route] = [
     *orders.ROUTES,
     *doors.ROUTES,
     *payments.ROUTES,
+    *availability.ROUTES,
     *tickets.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,

@@ -1,0 +1,306 @@
+"""The doors: scans, their undoing, their history, and who is in."""
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.json import encode
+
+from engine import ids
+from engine.commands import CheckIn, ReadDoors, Role, UndoCheckIn
+from engine.facts import ScanResult
+from engine.projection import CheckInRow
+from engine.rejections import Reason, Rejection
+from engine.replies import Replayed, Reply
+from engine.scan import DoorsView, ScanView
+from gateway.auth import Principal, forbidden
+from gateway.http import (
+    Body,
+    answer,
+    decode,
+    instant,
+    page,
+    page_cursor,
+    page_limit,
+    refused,
+    unknown,
+)
+from gateway.personal import Buyer, unseal
+from gateway.problems import malformed
+from gateway.rendering import attendee_of
+from gateway.routing import DOORS, Route, ports_of, principal_of
+
+_HOUR_MS = 60 * 60 * 1000
+_STREAM_PAUSE_S = 1.0
+
+Nonce = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}$")]
+GateName = Annotated[str, Meta(min_length=1, max_length=64)]
+DeviceId = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,160}$")]
+
+
+class ScanBody(Body, frozen=True):
+    token: Annotated[str, Meta(min_length=1, max_length=512)]
+    nonce: Nonce
+    gate: GateName | None = None
+    scanned_at: datetime | None = None
+    override: bool = False
+    reason: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class UndoBody(Body, frozen=True):
+    nonce: Nonce
+    device_id: DeviceId | None = None
+
+
+class ScanAnswer(Struct, frozen=True, omit_defaults=True, gc=False):
+    result: str
+    reason: str | None = None
+    ticket_id: str | None = None
+    tier: str | None = None
+    attendee_name: str | None = None
+    checked_in_at: str | None = None
+    gate: str | None = None
+    undone_at: str | None = None
+
+
+class HistoryLine(Struct, frozen=True):
+    device_id: str
+    nonce: str
+    result: str
+    reason: str | None
+    ticket_id: str | None
+    tier_id: str | None
+    gate: str | None
+    scanned_at: str | None
+    checked_in_at: str
+    override_reason: str | UnsetType
+    undone_at: str | UnsetType
+    undone_by: str | UnsetType
+
+
+class DoorsAnswer(Struct, frozen=True):
+    """Keys: tier id, gate name, minute (RFC 3339)."""
+
+    event_id: str
+    admitted: int
+    by_tier: dict[str, int]
+    by_gate: dict[str, int]
+    by_minute: dict[str, int]
+
+
+async def check_in(request: web.Request) -> web.Response:
+    principal, event_id = principal_of(request), request.match_info["event_id"]
+    body = await decode(request, ScanBody)
+    if not ids.is_event(event_id):
+        return unknown("event")
+    await _may_work_here(request, principal, event_id)
+    if body.override and not _supervises(principal):
+        raise forbidden("override: only a supervisor's device may")
+    ports = ports_of(request)
+    command = CheckIn(
+        _device(principal),
+        body.nonce,
+        hashlib.sha256(body.token.encode()).digest(),
+        body.gate,
+        _milliseconds(body.scanned_at),
+        int(ports.settings.doors_open_hours * _HOUR_MS),
+        None,
+        body.override,
+        body.reason,
+    )
+    reply = await ports.mailbox.ask(event_id, command)
+    if isinstance(reply, Rejection) and reply.reason is Reason.TOKEN_NOT_HERE:
+        reply = await _ask_elsewhere(request, event_id, command)
+    return await _scan_answer(request, reply)
+
+
+async def _ask_elsewhere(request: web.Request, event_id: str, command: CheckIn) -> Reply:
+    """The sale does not know the token: does the projection, from another event?"""
+    ports = ports_of(request)
+    if await ports.catalogue.event(event_id) is None:
+        return Rejection(Reason.UNKNOWN_EVENT)
+    elsewhere = await ports.projections.token_elsewhere(command.token_digest, event_id)
+    return await ports.mailbox.ask(
+        event_id,
+        CheckIn(
+            command.device_id,
+            command.nonce,
+            command.token_digest,
+            command.gate,
+            command.scanned_at_ms,
+            command.doors_open_before_ms,
+            elsewhere,
+            command.override,
+            command.override_reason,
+        ),
+    )
+
+
+async def _may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
+    if principal.role is Role.SCANNER and principal.event_id != event_id:
+        raise forbidden("this device belongs to another event")
+    if principal.role is Role.ORGANIZER:
+        refusal = await ports_of(request).catalogue.refuse_organizer(event_id, principal.caller)
+        if refusal is not None and refusal.reason is Reason.NOT_THE_ORGANIZER:
+            raise forbidden("this event has another organizer")
+
+
+def _supervises(principal: Principal) -> bool:
+    return principal.supervisor or principal.role is not Role.SCANNER
+
+
+def _device(principal: Principal) -> str:
+    if principal.role is Role.SCANNER:
+        return principal.subject
+    return f"{principal.role.value}:{principal.subject}"
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    if when is None:
+        return None
+    if when.tzinfo is None:
+        raise malformed("scanned_at: RFC 3339 with an offset")
+    return int(when.timestamp() * 1000)
+
+
+async def _scan_answer(request: web.Request, reply: Reply) -> web.Response:
+    view = reply.view if isinstance(reply, Replayed) else reply
+    if isinstance(view, Rejection):
+        return refused(view)
+    assert isinstance(view, ScanView)
+    fact = view.fact
+    admitted = fact.result is not ScanResult.INVALID
+    return answer(
+        ScanAnswer(
+            fact.result,
+            fact.reason,
+            ids.ticket_id(fact.order_id, fact.number or 0) if fact.order_id else None,
+            view.tier_name,
+            await _attendee_name(request, view),
+            instant(fact.checked_in_at_ms) if fact.checked_in_at_ms else None,
+            fact.admitted_gate if admitted else fact.gate,
+            instant(view.undone_at_ms) if view.undone_at_ms else None,
+        )
+    )
+
+
+async def _attendee_name(request: web.Request, view: ScanView) -> str | None:
+    order_id, number = view.fact.order_id, view.fact.number
+    nobody_named = view.sealed is None and view.ticket_sealed is None
+    if nobody_named or order_id is None or number is None:
+        return None
+    keys = await ports_of(request).projections.personal_keys([order_id])
+    buyer = unseal(view.sealed, keys, order_id, Buyer) or Buyer(None)
+    return attendee_of(order_id, number, view.ticket_sealed, keys, buyer).name
+
+
+async def undo(request: web.Request) -> web.Response:
+    principal, event_id = principal_of(request), request.match_info["event_id"]
+    body = await decode(request, UndoBody)
+    if not ids.is_event(event_id):
+        return unknown("event")
+    await _may_work_here(request, principal, event_id)
+    own = _device(principal)
+    if body.device_id not in (None, own) and not _supervises(principal):
+        raise forbidden("device_id: only a supervisor may undo what another device did")
+    command = UndoCheckIn(body.device_id or own, body.nonce, own)
+    reply = await ports_of(request).mailbox.ask(event_id, command)
+    return await _scan_answer(request, reply)
+
+
+async def history(request: web.Request) -> web.Response:
+    principal, event_id = principal_of(request), request.match_info["event_id"]
+    await _may_work_here(request, principal, event_id)
+    ports, limit = ports_of(request), page_limit(request)
+    if await ports.catalogue.event(event_id) is None:
+        return unknown("event")
+    after = page_cursor(request) or "0"
+    if not after.isdigit():
+        raise malformed("cursor: take it from next_cursor as it is")
+    since = _since(request)
+    rows = await ports.projections.check_ins(event_id, since, int(after), limit + 1)
+    last = str(rows[limit - 1].seq) if len(rows) > limit else None
+    return page([_history_line(row) for row in rows[:limit]], last)
+
+
+def _since(request: web.Request) -> datetime | None:
+    text = request.query.get("since")
+    if text is None:
+        return None
+    try:
+        since = datetime.fromisoformat(text)
+    except ValueError:
+        raise malformed("since: RFC 3339 with an offset") from None
+    return since if since.tzinfo else since.replace(tzinfo=UTC)
+
+
+def _history_line(row: CheckInRow) -> HistoryLine:
+    return HistoryLine(
+        row.device_id,
+        row.nonce,
+        row.result,
+        row.reason,
+        ids.ticket_id(row.order_id, row.number or 0) if row.order_id else None,
+        row.tier_id,
+        row.gate,
+        _text(row.scanned_at),
+        _text(row.decided_at) or "",
+        row.override_reason or UNSET,
+        _text(row.undone_at) or UNSET,
+        row.undone_by or UNSET,
+    )
+
+
+def _text(when: datetime | None) -> str | None:
+    return instant(int(when.timestamp() * 1000)) if when else None
+
+
+async def doors(request: web.Request) -> web.Response:
+    found = await _doors(request)
+    return refused(found) if isinstance(found, Rejection) else answer(found)
+
+
+async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
+    principal, event_id = principal_of(request), request.match_info["event_id"]
+    if not ids.is_event(event_id):
+        return Rejection(Reason.UNKNOWN_EVENT)
+    await _may_work_here(request, principal, event_id)
+    reply = await ports_of(request).mailbox.ask(event_id, ReadDoors())
+    if isinstance(reply, Rejection):
+        known = await ports_of(request).catalogue.event(event_id)
+        return reply if known is None else DoorsAnswer(event_id, 0, {}, {}, {})
+    assert isinstance(reply, DoorsView)
+    by_minute = {instant(ms): count for ms, count in sorted(reply.by_minute.items())}
+    return DoorsAnswer(event_id, reply.admitted, reply.by_tier, reply.by_gate, by_minute)
+
+
+async def doors_stream(request: web.Request) -> web.StreamResponse:
+    """Server-Sent Events: the counts whenever they have changed, looked at once a second."""
+    found = await _doors(request)
+    if isinstance(found, Rejection):
+        return refused(found)
+    stream = web.StreamResponse(headers={"Cache-Control": "no-store"})
+    stream.content_type = "text/event-stream"
+    await stream.prepare(request)
+    shown = None
+    while isinstance(found, DoorsAnswer):
+        if found != shown:
+            await stream.write(b"data: " + encode(found) + b"\n\n")
+            shown = found
+        await asyncio.sleep(_STREAM_PAUSE_S)
+        found = await _doors(request)
+    return stream
+
+
+_EVENT = "/v1/events/{event_id}"
+
+ROUTES = [
+    Route("POST", f"{_EVENT}/checkins", check_in, DOORS, "May this one in?", ScanBody),
+    Route("POST", f"{_EVENT}/checkins/undo", undo, DOORS, "Take an admission back", UndoBody),
+    Route("GET", f"{_EVENT}/checkins", history, DOORS, "The history of the scans"),
+    Route("GET", f"{_EVENT}/doors", doors, DOORS, "Who is in"),
+    Route("GET", f"{_EVENT}/doors/stream", doors_stream, DOORS, "Who is in, as it changes"),
+]

@@ -1,0 +1,312 @@
+"""Buying: placing an order, reading it, giving it up, paying for it, and giving money back."""
+
+import os
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from engine import ids
+from engine.commands import (
+    CancelOrder,
+    PlaceOrder,
+    ReadOrder,
+    RefundOrder,
+    RequestPayment,
+    Role,
+    Selection,
+)
+from engine.facts import OrderPlaced
+from engine.order import OrderStatus, OrderView
+from engine.rejections import Reason, Rejection
+from engine.replies import Replayed, Reply
+from engine.ticket import TOKEN_SEED_BYTES
+from gateway.auth import Principal, forbidden
+from gateway.http import (
+    Body,
+    answer,
+    decode_bytes,
+    idempotency_key,
+    instant,
+    page,
+    page_cursor,
+    page_limit,
+    refused,
+    replayed,
+    unknown,
+)
+from gateway.payments.provider import Intent, ProviderUnavailable
+from gateway.personal import Attendee, Buyer, seal
+from gateway.problems import Problem
+from gateway.rendering import order_answer, placed
+from gateway.routing import (
+    BUYERS,
+    HOLDERS,
+    ORGANIZERS,
+    REFUNDERS,
+    Route,
+    ports_of,
+    principal_of,
+)
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Subject = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}$")]
+
+
+class SelectionBody(Body, frozen=True):
+    tier_id: Id
+    quantity: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class AttendeeBody(Body, frozen=True):
+    name: Name
+    email: Email | None = None
+
+
+class OrderBody(Body, frozen=True):
+    selections: Annotated[list[SelectionBody], Meta(min_length=1, max_length=100)]
+    buyer_id: Subject | None = None
+    buyer_email: Email | None = None
+    attendees: Annotated[list[AttendeeBody], Meta(min_length=1, max_length=1_000)] | None = None
+    offer_id: Id | None = None
+
+
+class PaymentBody(Body, frozen=True):
+    method: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class RefundBody(Body, frozen=True):
+    ticket_ids: Annotated[list[Id], Meta(min_length=1, max_length=1_000)] | None = None
+    reason: Annotated[str, Meta(max_length=500)] | None = None
+    force: bool = False
+
+
+class OrderLine(Struct, frozen=True):
+    order_id: str
+    event_id: str
+    buyer_id: str
+    status: str
+    cancel_reason: str | None
+    total_amount: int
+    refunded_amount: int
+    currency: str
+    created_at: str
+    expires_at: str
+    confirmed_at: str | None
+
+
+async def place_order(request: web.Request) -> web.Response:
+    principal = principal_of(request)
+    raw = await request.read()
+    body = decode_bytes(raw, OrderBody)
+    buyer_id = _buyer(principal, body.buyer_id)
+    key = idempotency_key(request, raw, principal)
+    event_id = request.match_info["event_id"]
+    if not ids.is_event(event_id):
+        return unknown("event")
+    order_id = ids.order_id(event_id, os.urandom(ids.ORDER_RANDOM_BYTES))
+    sealed, personal_key = _sealed(body, order_id)
+    ports = ports_of(request)
+    reply = await ports.mailbox.ask(
+        event_id,
+        PlaceOrder(
+            order_id,
+            buyer_id,
+            tuple([Selection(s.tier_id, s.quantity) for s in body.selections]),
+            len(body.attendees) if body.attendees else None,
+            ports.settings.order_hold_seconds * 1000,
+            key,
+            sealed,
+            personal_key,
+        ),
+    )
+    match reply:
+        case OrderPlaced():
+            return answer(placed(event_id, reply), 201)
+        case Replayed(view=OrderPlaced() as first):
+            return replayed(placed(event_id, first), 201)
+        case Rejection(reason=Reason.UNKNOWN_EVENT):
+            return await _never_opened(request, event_id)
+        case Rejection():
+            return refused(reply)
+        case _:
+            raise AssertionError(reply)
+
+
+def _buyer(principal: Principal, asked: str | None) -> str:
+    """A buyer buys for himself; the box office and the admin for whom they name."""
+    if principal.role is Role.BUYER:
+        if asked not in (None, principal.subject):
+            raise forbidden("buyer_id: a buyer orders for himself only")
+        return principal.subject
+    return asked or principal.subject
+
+
+def _sealed(body: OrderBody, order_id: str) -> tuple[bytes | None, bytes | None]:
+    if body.buyer_email is None and body.attendees is None:
+        return None, None
+    attendees = tuple(Attendee(a.name, a.email) for a in body.attendees or ())
+    return seal(Buyer(body.buyer_email, attendees), order_id)
+
+
+async def _never_opened(request: web.Request, event_id: str) -> web.Response:
+    """The sale has never been opened: is there such an event at all?"""
+    known = await ports_of(request).catalogue.event(event_id)
+    reason = Reason.UNKNOWN_EVENT if known is None else Reason.EVENT_NOT_ON_SALE
+    return refused(Rejection(reason))
+
+
+async def read_order(request: web.Request) -> web.Response:
+    order_id, caller = request.match_info["order_id"], principal_of(request).caller
+    return await ask_of_order(request, order_id, ReadOrder(order_id, caller))
+
+
+async def cancel_order(request: web.Request) -> web.Response:
+    order_id, caller = request.match_info["order_id"], principal_of(request).caller
+    return await ask_of_order(request, order_id, CancelOrder(order_id, caller))
+
+
+async def refund_order(request: web.Request) -> web.Response:
+    principal, order_id = principal_of(request), request.match_info["order_id"]
+    raw = await request.read()
+    body = decode_bytes(raw or b"{}", RefundBody)
+    key = idempotency_key(request, raw, principal)
+    numbers = _numbers(order_id, body.ticket_ids)
+    if isinstance(numbers, Rejection):
+        return refused(numbers)
+    refund_id = ids.refund_id(order_id, os.urandom(ids.PAYMENT_RANDOM_BYTES))
+    command = RefundOrder(
+        order_id, principal.caller, refund_id, numbers, body.reason, body.force, key
+    )
+    return await ask_of_order(request, order_id, command)
+
+
+def _numbers(order_id: str, ticket_ids: list[str] | None) -> tuple[int, ...] | Rejection | None:
+    if ticket_ids is None:
+        return None
+    numbers = []
+    for ticket_id in ticket_ids:
+        found = ids.order_and_number_of_ticket(ticket_id)
+        if found is None or found[0] != order_id:
+            return Rejection(Reason.UNKNOWN_TICKET, {"ticket_id": ticket_id})
+        numbers.append(found[1])
+    return tuple(numbers)
+
+
+async def ask_of_order(
+    request: web.Request, order_id: str, command: ReadOrder | CancelOrder | RefundOrder
+) -> web.Response:
+    """Answers with the order as the command left it."""
+    event_id = ids.event_of_order(order_id)
+    if event_id is None:
+        return unknown("order")
+    ports = ports_of(request)
+    reply = await ports.mailbox.ask(event_id, command)
+    match reply:
+        case OrderView():
+            return answer(await order_answer(reply, command.caller, ports.projections))
+        case Replayed(view=OrderView() as first):
+            return replayed(await order_answer(first, command.caller, ports.projections))
+        case Rejection():
+            return refused(reply)
+        case _:
+            raise AssertionError(reply)
+
+
+async def pay(request: web.Request) -> web.Response:
+    principal, order_id = principal_of(request), request.match_info["order_id"]
+    raw = await request.read()
+    body = decode_bytes(raw, PaymentBody)
+    key = idempotency_key(request, raw, principal)
+    event_id = ids.event_of_order(order_id)
+    if event_id is None:
+        return unknown("order")
+    command = RequestPayment(
+        order_id,
+        principal.caller,
+        ids.payment_id(order_id, os.urandom(ids.PAYMENT_RANDOM_BYTES)),
+        body.method,
+        os.urandom(TOKEN_SEED_BYTES),
+        key,
+    )
+    reply = await ports_of(request).mailbox.ask(event_id, command)
+    return await _payment_answer(request, command, reply)
+
+
+async def _payment_answer(
+    request: web.Request, command: RequestPayment, reply: Reply
+) -> web.Response:
+    again = isinstance(reply, Replayed)
+    view = reply.view if isinstance(reply, Replayed) else reply
+    if isinstance(view, Rejection):
+        return refused(view)
+    assert isinstance(view, OrderView)
+    respond = replayed if again else answer
+    if view.payment_id is None:  # it cost nothing and is confirmed by now
+        assert view.status is not OrderStatus.PENDING
+        projections = ports_of(request).projections
+        return respond(await order_answer(view, command.caller, projections))
+    intent = await _intent(request, command, view)
+    return respond(intent, 202)
+
+
+async def _intent(request: web.Request, command: RequestPayment, view: OrderView) -> Intent:
+    """What the provider says of the open payment; asking twice is harmless."""
+    provider = ports_of(request).payments
+    if provider is None:
+        raise Problem(503, "payments_unavailable", "no payment provider is set up")
+    assert view.payment_id is not None
+    total_minor = sum(item.quantity * item.unit_price_minor for item in view.items)
+    try:
+        return await provider.create(
+            view.payment_id, view.order_id, total_minor, view.currency, command.method
+        )
+    except ProviderUnavailable:
+        raise Problem(
+            503,
+            "outcome_unknown",
+            "the payment provider does not answer; send it again with the same key",
+            retryable=True,
+            retry_after_s=2,
+        ) from None
+
+
+async def list_orders(request: web.Request) -> web.Response:
+    ports, event_id = ports_of(request), request.match_info["event_id"]
+    refusal = await ports.catalogue.refuse_organizer(event_id, principal_of(request).caller)
+    if refusal is not None:
+        return refused(refusal)
+    limit = page_limit(request)
+    rows = await ports.projections.orders(event_id, page_cursor(request) or "", limit + 1)
+    lines = [
+        OrderLine(
+            row.order_id,
+            row.event_id,
+            row.buyer_id,
+            row.status,
+            row.cancel_reason,
+            row.total_minor,
+            row.refunded_minor,
+            row.currency,
+            instant(int(row.placed_at.timestamp() * 1000)),
+            instant(int(row.expires_at.timestamp() * 1000)),
+            instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
+        )
+        for row in rows[:limit]
+    ]
+    return page(lines, lines[-1].order_id if len(rows) > limit else None)
+
+
+_ORDERS = "/v1/events/{event_id}/orders"
+_ORDER = "/v1/orders/{order_id}"
+
+ROUTES = [
+    Route("POST", _ORDERS, place_order, BUYERS, "Reserve places", OrderBody),
+    Route("GET", _ORDERS, list_orders, ORGANIZERS, "An event's orders"),
+    Route("GET", _ORDER, read_order, HOLDERS, "An order"),
+    Route("DELETE", _ORDER, cancel_order, BUYERS, "Give a pending order up"),
+    Route("POST", f"{_ORDER}/payment", pay, BUYERS, "Ask for a payment", PaymentBody),
+    Route("POST", f"{_ORDER}/refund", refund_order, REFUNDERS, "Give money back", RefundBody),
+]

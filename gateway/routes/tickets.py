@@ -1,0 +1,124 @@
+"""Tickets between their sale and the doors."""
+
+import io
+import os
+
+import segno
+from aiohttp import web
+
+from engine import ids
+from engine.commands import NameAttendee, ReadOrder, ReissueTicket
+from engine.order import OrderView
+from engine.rejections import Reason, Rejection
+from engine.replies import Replayed, Reply
+from engine.ticket import TOKEN_SEED_BYTES
+from gateway.http import Body, answer, decode, idempotency_key, refused, replayed, unknown
+from gateway.personal import Attendee, seal
+from gateway.problems import Problem
+from gateway.rendering import sees_token, ticket_answer
+from gateway.routes.orders import Email, Name
+from gateway.routing import HOLDERS, Route, ports_of, principal_of
+
+_QR_SCALE = 8
+
+
+class AttendeePatch(Body, frozen=True):
+    attendee_name: Name | None = None
+    attendee_email: Email | None = None
+
+
+async def read_ticket(request: web.Request) -> web.Response:
+    found = await _read(request)
+    if isinstance(found, Rejection):
+        return refused(found)
+    view, number = found
+    caller, projections = principal_of(request).caller, ports_of(request).projections
+    return answer(await ticket_answer(view, number, caller, projections))
+
+
+async def qr_svg(request: web.Request) -> web.Response:
+    return await _qr(request, "svg", "image/svg+xml")
+
+
+async def qr_png(request: web.Request) -> web.Response:
+    return await _qr(request, "png", "image/png")
+
+
+async def _qr(request: web.Request, kind: str, content_type: str) -> web.Response:
+    found = await _read(request)
+    if isinstance(found, Rejection):
+        return refused(found)
+    view, number = found
+    if not sees_token(view, principal_of(request).caller):
+        raise Problem(403, "forbidden", "only its holder sees a ticket's code")
+    image = io.BytesIO()
+    token = ids.token_text(view.tickets[number].token)
+    segno.make_qr(token, error="m").save(image, kind=kind, scale=_QR_SCALE)
+    private = {"Cache-Control": "private, no-store"}
+    return web.Response(body=image.getvalue(), content_type=content_type, headers=private)
+
+
+async def _read(request: web.Request) -> tuple[OrderView, int] | Rejection:
+    """The ticket's order and the ticket's number in it."""
+    routed = ids.order_and_number_of_ticket(request.match_info["ticket_id"])
+    event_id = ids.event_of_order(routed[0]) if routed else None
+    if routed is None or event_id is None:
+        return Rejection(Reason.UNKNOWN_TICKET)
+    order_id, number = routed
+    caller = principal_of(request).caller
+    reply = await ports_of(request).mailbox.ask(event_id, ReadOrder(order_id, caller))
+    if not isinstance(reply, OrderView) or number >= len(reply.tickets):
+        return Rejection(Reason.UNKNOWN_TICKET)
+    return reply, number
+
+
+async def name_attendee(request: web.Request) -> web.Response:
+    found = await _read(request)
+    patch = await decode(request, AttendeePatch)
+    if isinstance(found, Rejection):
+        return refused(found)
+    view, number = found
+    caller, ports = principal_of(request).caller, ports_of(request)
+    now = await ticket_answer(view, number, caller, ports.projections)
+    attendee = Attendee(
+        patch.attendee_name or now.attendee_name, patch.attendee_email or now.attendee_email
+    )
+    sealed, key = seal(attendee, view.order_id)
+    command = NameAttendee(view.order_id, number, caller, sealed, key)
+    return await _changed(request, command, await ports.mailbox.ask(now.event_id, command))
+
+
+async def reissue(request: web.Request) -> web.Response:
+    principal = principal_of(request)
+    key = idempotency_key(request, await request.read(), principal)
+    routed = ids.order_and_number_of_ticket(request.match_info["ticket_id"])
+    event_id = ids.event_of_order(routed[0]) if routed else None
+    if routed is None or event_id is None:
+        return unknown("ticket")
+    seed = os.urandom(TOKEN_SEED_BYTES)
+    command = ReissueTicket(routed[0], routed[1], principal.caller, seed, key)
+    reply = await ports_of(request).mailbox.ask(event_id, command)
+    return await _changed(request, command, reply)
+
+
+async def _changed(
+    request: web.Request, command: NameAttendee | ReissueTicket, reply: Reply
+) -> web.Response:
+    view = reply.view if isinstance(reply, Replayed) else reply
+    if isinstance(view, Rejection):
+        return refused(view)
+    assert isinstance(view, OrderView)
+    projections = ports_of(request).projections
+    ticket = await ticket_answer(view, command.number, command.caller, projections)
+    return replayed(ticket) if isinstance(reply, Replayed) else answer(ticket)
+
+
+_TICKET = "/v1/tickets/{ticket_id}"
+
+ROUTES = [
+    Route("GET", _TICKET, read_ticket, HOLDERS, "A ticket"),
+    Route("PATCH", _TICKET, name_attendee, HOLDERS, "Name its attendee", AttendeePatch),
+    Route("GET", f"{_TICKET}/qr.svg", qr_svg, HOLDERS, "Its QR code"),
+    Route("GET", f"{_TICKET}/qr.png", qr_png, HOLDERS, "Its QR code"),
+    Route("POST", f"{_TICKET}/reissue", reissue, HOLDERS, "A new token; the old one is dead"),
+]

@@ -1,0 +1,207 @@
+"""The journal in Postgres: one blob row a shard and turn, fenced by the shard's epoch.
+
+The fence is the row lock of `UPDATE shards ... WHERE epoch = mine AND last_seq = old` in the very
+statement that writes: an owner that was taken over finds no row and writes nothing. (A mere
+`WHERE EXISTS (... epoch = mine)` takes no lock and lets the old owner commit after the takeover.)
+A takeover bumps the epoch in a statement of its own and reads afterwards, or it could miss the
+last batch.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from engine.facts import Entry
+from engine.ids import personal_key_id
+from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
+from engine.runtime.ports import Batch, Grant
+
+APPEND_TIMEOUT_S = 5.0
+READ_ROWS = 500
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+_T = TypeVar("_T")
+
+_APPEND = """
+WITH batches AS (
+    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bigint[])
+        AS b (shard_id, epoch, seq, sale_ids, batch, crc)
+), fenced AS (
+    UPDATE shards s SET last_seq = b.seq
+    FROM batches b
+    WHERE s.shard_id = b.shard_id AND s.epoch = b.epoch AND s.last_seq = b.seq - 1
+    RETURNING s.shard_id
+), written AS (
+    INSERT INTO journal (shard_id, seq, epoch, sale_ids, batch, crc)
+    SELECT b.shard_id, b.seq, b.epoch, string_to_array(b.sale_ids, ','), b.batch, b.crc
+    FROM batches b JOIN fenced USING (shard_id)
+), keys AS (
+    INSERT INTO personal_keys (order_id, key_id, key)
+    SELECT k.order_id, k.key_id, k.key
+    FROM unnest($7::int[], $8::text[], $9::bytea[], $10::bytea[])
+        AS k (shard_id, order_id, key_id, key)
+    JOIN fenced USING (shard_id)
+)
+SELECT shard_id FROM fenced
+"""
+
+_ACQUIRE = """
+INSERT INTO shards (shard_id, epoch) SELECT unnest($1::int[]), 1
+ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1
+"""
+
+_GRANTS = """
+SELECT s.shard_id, s.epoch, s.last_seq,
+       (SELECT max(j.seq) FROM journal j WHERE j.shard_id = s.shard_id) AS newest
+FROM shards s WHERE s.shard_id = ANY($1::int[])
+"""
+
+_SUFFIX = """
+SELECT seq, epoch, batch, crc FROM journal
+WHERE shard_id = $1 AND seq > $2 AND sale_ids @> ARRAY[$3]
+ORDER BY seq LIMIT $4
+"""
+
+# Sales with a pending order by the projection, and all that the projection has not read yet.
+_UNSETTLED = """
+SELECT DISTINCT event_id FROM orders WHERE status = 'PENDING'
+UNION
+SELECT DISTINCT unnest(j.sale_ids)
+FROM journal j LEFT JOIN projection_offsets o USING (shard_id)
+WHERE j.seq > coalesce(o.seq, 0)
+UNION
+SELECT e.event_id FROM events e
+WHERE e.status = 'CANCELLED' AND e.opened
+  AND EXISTS (SELECT 1 FROM orders WHERE orders.event_id = e.event_id AND status = 'CONFIRMED')
+"""
+
+
+class CorruptJournal(Exception):
+    """The journal contradicts itself; nothing may be decided on it."""
+
+
+class PostgresJournal:
+    """Writes on one connection of its own; reads, which may be long, on a pool."""
+
+    def __init__(self, dsn: str, pool: asyncpg.Pool) -> None:
+        self._dsn = dsn
+        self._pool = pool
+        self._writer: asyncpg.Connection | None = None
+        self._append: Any = None
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer.close(timeout=2)
+
+    async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
+        ids = sorted(shard_ids)
+        return await _translated(self._acquire(ids))
+
+    async def _acquire(self, ids: list[int]) -> list[Grant]:
+        await self._reconnect()
+        assert self._writer is not None
+        await self._writer.execute(_ACQUIRE, ids)
+        rows = await self._writer.fetch(_GRANTS, ids)
+        for row in rows:
+            if (row["newest"] or 0) != row["last_seq"]:
+                raise CorruptJournal(f"shard {row['shard_id']} ends at {row['newest']}: {row}")
+        return [Grant(row["shard_id"], row["epoch"], row["last_seq"]) for row in rows]
+
+    async def _reconnect(self) -> None:
+        """A fresh connection: what an old one may still have in flight is fenced by the epoch."""
+        if self._writer is not None:
+            self._writer.terminate()
+        self._writer = await asyncpg.connect(
+            self._dsn,
+            timeout=APPEND_TIMEOUT_S,
+            command_timeout=APPEND_TIMEOUT_S,
+            server_settings={"application_name": "stampede journal"},
+        )
+        self._append = await self._writer.prepare(_APPEND)
+
+    async def append(self, batches: Sequence[Batch]) -> frozenset[int]:
+        if self._append is None:
+            raise JournalUnavailable
+        columns = _columns(batches)
+        try:
+            rows = await self._append.fetch(*columns)
+        except asyncpg.PostgresError as error:
+            self._append = None
+            raise _ending(error) from error
+        except (OSError, asyncio.TimeoutError, asyncpg.InterfaceError) as error:
+            self._append = None
+            raise OutcomeUnknown from error
+        return frozenset(row[0] for row in rows)
+
+    async def landed(self, batch: Batch) -> bool:
+        async def find() -> bool:
+            found = await self._pool.fetchval(
+                "SELECT epoch FROM journal WHERE shard_id = $1 AND seq = $2",
+                batch.shard_id,
+                batch.seq,
+            )
+            return bool(found == batch.epoch)
+
+        return await _translated(find())
+
+    async def suffix(self, shard_id: int, sale_id: str, after_seq: int) -> AsyncIterator[Batch]:
+        while True:
+            rows = await _translated(
+                self._pool.fetch(_SUFFIX, shard_id, after_seq, sale_id, READ_ROWS)
+            )
+            for row in rows:
+                after_seq = row["seq"]
+                yield Batch(shard_id, row["epoch"], after_seq, decode(row["batch"], row["crc"]))
+            if len(rows) < READ_ROWS:
+                return
+
+    async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
+        rows = await _translated(self._pool.fetch(_UNSETTLED))
+        return [row[0] for row in rows]
+
+
+def decode(blob: bytes, crc: int) -> tuple[Entry, ...]:
+    """The entries of a journal row. Raises CorruptJournal where they are not what was written."""
+    if zlib.crc32(blob) != crc:
+        raise CorruptJournal("a batch does not have its checksum")
+    return _decode(blob)
+
+
+def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
+    blobs = [_encode(batch.entries) for batch in batches]
+    keys = [(b.shard_id, order_id, key) for b in batches for order_id, key in b.personal_keys]
+    return (
+        [batch.shard_id for batch in batches],
+        [batch.epoch for batch in batches],
+        [batch.seq for batch in batches],
+        [",".join({entry.sale_id for entry in batch.entries}) for batch in batches],
+        blobs,
+        [zlib.crc32(blob) for blob in blobs],
+        [shard_id for shard_id, _, _ in keys],
+        [order_id for _, order_id, _ in keys],
+        [personal_key_id(key) for _, _, key in keys],
+        [key for _, _, key in keys],
+    )
+
+
+def _ending(error: asyncpg.PostgresError) -> JournalUnavailable | OutcomeUnknown:
+    """A statement that the server itself refused has written nothing; the rest is in doubt."""
+    gone = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+    return OutcomeUnknown() if isinstance(error, gone) else JournalUnavailable()
+
+
+async def _translated(work: Awaitable[_T]) -> _T:
+    try:
+        return await work
+    except (
+        OSError,
+        asyncio.TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    ) as error:
+        raise JournalUnavailable from error

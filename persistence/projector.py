@@ -1,0 +1,360 @@
+"""Copies facts from the journal into the tables, each batch exactly once.
+
+A piece of a shard's journal is folded in memory into rows and written with the shard's new offset
+in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes these
+tables, one projector at a time (an advisory lock).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from engine import facts as f
+from engine.configuring import Configured
+from engine.money import total_minor
+from engine.order import OrderStatus, PaymentStatus, RefundStatus
+from engine.ticket import TicketStatus, token_digest
+from persistence.journal import decode
+
+ROWS_MAX = 200
+IDLE_S = 0.05
+LOCK = 7_308_052_001  # an arbitrary number that is the projector's
+
+Heal = Callable[[asyncpg.Connection, str, Configured], Awaitable[None]]
+
+_BEHIND = """
+SELECT s.shard_id, coalesce(o.seq, 0) AS seq, s.last_seq - coalesce(o.seq, 0) AS lag
+FROM shards s LEFT JOIN projection_offsets o USING (shard_id)
+WHERE s.last_seq > coalesce(o.seq, 0)
+"""
+
+_READ = """
+SELECT seq, batch, crc FROM journal WHERE shard_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+"""
+
+_ADVANCE = """
+INSERT INTO projection_offsets (shard_id, seq) VALUES ($1, $2)
+ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
+"""
+
+
+class Projector:
+    """`heal` brings the catalogue forward where a fact is ahead of it."""
+
+    def __init__(self, connection: asyncpg.Connection, heal: Heal) -> None:
+        self._connection = connection
+        self._heal = heal
+
+    async def run(self, lag: Callable[[int], None]) -> None:
+        """Project for ever; `lag` hears how many batches are still to be read."""
+        await self._connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        while True:
+            behind = await self.step()
+            lag(behind)
+            await asyncio.sleep(0 if behind else IDLE_S)
+
+    async def step(self) -> int:
+        """Project the next piece of every shard that is behind; how many batches are left."""
+        behind = await self._connection.fetch(_BEHIND)
+        done = 0
+        for row in behind:
+            done += await self._project(row["shard_id"], row["seq"])
+        return sum(row["lag"] for row in behind) - done
+
+    async def _project(self, shard_id: int, after_seq: int) -> int:
+        rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
+        entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
+        async with self._connection.transaction():
+            fold = Fold(await self._items(entries))
+            for entry in entries:
+                fold.take(entry)
+            for statement, columns in fold.statements():
+                await self._connection.execute(statement, *columns)
+            for event_id, fact in fold.configured:
+                await self._heal(self._connection, event_id, fact)
+            await self._connection.execute(_ADVANCE, shard_id, rows[-1]["seq"])
+        return len(rows)
+
+    async def _items(self, entries: list[f.Entry]) -> dict[str, tuple[f.Item, ...]]:
+        """The items of the orders that are spoken of but were placed before this piece."""
+        placed = {e.fact.order_id for e in entries if isinstance(e.fact, f.OrderPlaced)}
+        needed = (f.OrderConfirmed, f.OrderCancelled, f.OrderRefunded)
+        spoken_of = {e.fact.order_id for e in entries if isinstance(e.fact, needed)}
+        rows = await self._connection.fetch(
+            "SELECT order_id, tier_id, quantity, unit_price_minor FROM order_items"
+            " WHERE order_id = ANY($1) ORDER BY order_id, position",
+            list(spoken_of - placed),
+        )
+        items: dict[str, tuple[f.Item, ...]] = {}
+        for order_id, *item in rows:
+            items[order_id] = (*items.get(order_id, ()), f.Item(*item))
+        return items
+
+
+class Fold:
+    """Entries folded into rows. Later facts win over earlier ones about the same thing."""
+
+    def __init__(self, items_by_order: dict[str, tuple[f.Item, ...]]) -> None:
+        self._items = items_by_order
+        self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
+        self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
+        self._refunded: Counter[str] = Counter()
+        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._sold: Counter[tuple[str, str]] = Counter()
+        self.configured: list[tuple[str, Configured]] = []
+
+    def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
+        tables = self._tables
+        tables["status"] = [(key, *change) for key, change in self._status.items()]
+        tables["refunded"] = list(self._refunded.items())
+        tables["ticket"] = [(*key, *change) for key, change in self._ticket_status.items()]
+        tables["counters"] = [
+            (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
+        ]
+        for name, statement in _STATEMENTS.items():
+            if tables[name]:
+                yield statement, [list(column) for column in zip(*tables[name], strict=True)]
+
+    def take(self, entry: f.Entry) -> None:
+        fact, event_id, at = entry.fact, entry.sale_id, _instant(entry.at_ms)
+        match fact:
+            case f.OrderPlaced():
+                self._placed(event_id, fact)
+            case f.OrderCancelled():
+                self._status[fact.order_id] = (OrderStatus.CANCELLED, fact.reason, None)
+                self._count(event_id, fact.order_id, held=-1)
+            case f.PaymentRequested():
+                row = (fact.payment_id, fact.order_id, event_id, fact.method, fact.amount_minor)
+                self._tables["payments"].append((*row, PaymentStatus.OPEN))
+            case f.PaymentDeclined():
+                self._paid(fact.payment_id, PaymentStatus.DECLINED)
+            case f.OrderConfirmed():
+                self._confirmed(event_id, fact, at)
+            case f.MoneyReturned():
+                self._paid(fact.payment_id, PaymentStatus.RETURNED)
+                self._refund(event_id, fact, fact.amount_minor)
+            case f.OrderRefunded():
+                self._refund(event_id, fact, fact.amount_minor)
+                self._take_back(event_id, fact)
+            case f.RefundSettled():
+                settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
+                self._tables["settled"].append((fact.refund_id, settled))
+            case f.TicketReissued():
+                digest = token_digest(fact.token)
+                self._tables["tokens"].append((fact.order_id, fact.number, digest))
+            case f.AttendeeNamed():
+                pass  # personal data stays sealed in the journal
+            case f.TicketScanned():
+                self._scanned(entry, fact, at)
+            case f.AdmissionUndone():
+                row = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
+                self._tables["undone"].append(row)
+                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None)
+            case _:
+                self._configured(event_id, fact)
+
+    def _placed(self, event_id: str, fact: f.OrderPlaced) -> None:
+        self._items[fact.order_id] = fact.items
+        self._tables["orders"].append(
+            (
+                fact.order_id,
+                event_id,
+                fact.buyer_id,
+                fact.currency,
+                total_minor(fact.items),
+                _instant(fact.placed_at_ms),
+                _instant(fact.expires_at_ms),
+            )
+        )
+        for position, item in enumerate(fact.items):
+            row = (fact.order_id, position, item.tier_id, item.quantity, item.unit_price_minor)
+            self._tables["items"].append(row)
+        self._count(event_id, fact.order_id, held=+1)
+
+    def _confirmed(self, event_id: str, fact: f.OrderConfirmed, at: datetime) -> None:
+        self._status[fact.order_id] = (OrderStatus.CONFIRMED, None, at)
+        self._count(event_id, fact.order_id, held=0 if fact.late else -1, sold=+1)
+        if fact.payment_id is not None:
+            self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
+        tiers = self._tier_by_number(fact.order_id)
+        for number, (tier_id, token) in enumerate(zip(tiers, fact.tokens, strict=True)):
+            row = (fact.order_id, number, event_id, tier_id, token_digest(token), at)
+            self._tables["tickets"].append(row)
+
+    def _tier_by_number(self, order_id: str) -> list[str]:
+        return [i.tier_id for i in self._items[order_id] for _ in range(i.quantity)]
+
+    def _paid(self, payment_id: str, status: PaymentStatus) -> None:
+        self._tables["paid"].append((payment_id, status))
+
+    def _refund(
+        self, event_id: str, fact: f.MoneyReturned | f.OrderRefunded, amount_minor: int
+    ) -> None:
+        status = RefundStatus.PENDING if amount_minor else RefundStatus.DONE
+        row = (fact.refund_id, fact.order_id, event_id, fact.payment_id, amount_minor, status)
+        self._tables["refunds"].append(row)
+
+    def _take_back(self, event_id: str, fact: f.OrderRefunded) -> None:
+        self._refunded[fact.order_id] += fact.amount_minor
+        tiers = self._tier_by_number(fact.order_id)
+        for number in fact.ticket_numbers:
+            self._sold[event_id, tiers[number]] -= 1
+            self._tables["dead"].append((fact.order_id, number))
+            self._ticket_status.pop((fact.order_id, number), None)
+
+    def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
+        scanned_at = _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None
+        self._tables["checkins"].append(
+            (
+                entry.sale_id,
+                entry.seq,
+                fact.device_id,
+                fact.nonce,
+                fact.token_digest,
+                fact.order_id,
+                fact.number,
+                fact.tier_id,
+                fact.gate,
+                fact.result,
+                fact.reason,
+                fact.override_reason,
+                scanned_at,
+                at,
+            )
+        )
+        if fact.result is f.ScanResult.ADMIT and fact.order_id and fact.number is not None:
+            self._ticket_status[fact.order_id, fact.number] = (TicketStatus.USED, at)
+
+    def _configured(self, event_id: str, fact: Configured) -> None:
+        self.configured.append((event_id, fact))
+        match fact:
+            case f.SaleOpened():
+                tiers = fact.tiers
+            case f.TierConfigured():
+                tiers = (fact.tier,)
+            case _:
+                tiers = ()
+        self._tables["quantities"] += [(t.tier_id, event_id, t.quantity) for t in tiers]
+
+    def _count(self, event_id: str, order_id: str, *, held: int, sold: int = 0) -> None:
+        for item in self._items[order_id]:
+            self._held[event_id, item.tier_id] += held * item.quantity
+            self._sold[event_id, item.tier_id] += sold * item.quantity
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+# In the order of execution: rows exist before anything is said of them.
+_STATEMENTS: dict[str, str] = {
+    "quantities": """
+        INSERT INTO tier_counters (tier_id, event_id, quantity, held, sold)
+        SELECT DISTINCT ON (tier_id) tier_id, event_id, quantity, 0, 0
+        FROM unnest($1::text[], $2::text[], $3::bigint[])
+            WITH ORDINALITY AS t (tier_id, event_id, quantity, n)
+        ORDER BY tier_id, n DESC
+        ON CONFLICT (tier_id) DO UPDATE SET quantity = excluded.quantity
+        """,
+    "orders": """
+        INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
+                            placed_at, expires_at)
+        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
+                    $6::timestamptz[], $7::timestamptz[])
+            AS t (order_id, event_id, buyer_id, currency, total, placed, expires)
+        """,
+    "items": """
+        INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
+        """,
+    "payments": """
+        INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
+                             $6::text[])
+        """,
+    "paid": """
+        UPDATE payments SET status = t.status
+        FROM (SELECT DISTINCT ON (payment_id) payment_id, status
+              FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (payment_id, status, n)
+              ORDER BY payment_id, n DESC) t
+        WHERE payments.payment_id = t.payment_id
+        """,
+    "tickets": """
+        INSERT INTO tickets (order_id, number, event_id, tier_id, token_digest, status, issued_at)
+        SELECT order_id, number, event_id, tier_id, digest, 'VALID', issued
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[])
+            AS t (order_id, number, event_id, tier_id, digest, issued)
+        """,
+    "tokens": """
+        UPDATE tickets SET token_digest = t.digest
+        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, digest
+              FROM unnest($1::text[], $2::int[], $3::bytea[])
+                  WITH ORDINALITY AS u (order_id, number, digest, n)
+              ORDER BY order_id, number, n DESC) t
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        """,
+    "status": """
+        UPDATE orders SET status = t.status, cancel_reason = t.reason, confirmed_at = t.confirmed
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+            AS t (order_id, status, reason, confirmed)
+        WHERE orders.order_id = t.order_id
+        """,
+    "ticket": """
+        UPDATE tickets SET status = t.status, checked_in_at = t.checked_in
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[])
+            AS t (order_id, number, status, checked_in)
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+          AND tickets.status <> 'CANCELLED'
+        """,
+    "dead": """
+        UPDATE tickets SET status = 'CANCELLED'
+        FROM unnest($1::text[], $2::int[]) AS t (order_id, number)
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        """,
+    "refunds": """
+        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
+                             $6::text[])
+        """,
+    "settled": """
+        UPDATE refunds SET status = t.status
+        FROM unnest($1::text[], $2::text[]) AS t (refund_id, status)
+        WHERE refunds.refund_id = t.refund_id
+        """,
+    "refunded": """
+        UPDATE orders SET refunded_minor = refunded_minor + t.amount,
+            status = CASE WHEN EXISTS (
+                SELECT 1 FROM tickets
+                WHERE tickets.order_id = orders.order_id AND tickets.status <> 'CANCELLED'
+            ) THEN orders.status ELSE 'REFUNDED' END
+        FROM unnest($1::text[], $2::bigint[]) AS t (order_id, amount)
+        WHERE orders.order_id = t.order_id
+        """,
+    "checkins": """
+        INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
+                              tier_id, gate, result, reason, override_reason, scanned_at,
+                              decided_at)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
+                             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
+                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+        """,
+    "undone": """
+        UPDATE checkins SET undone_at = t.at, undone_by = t.by
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+            AS t (event_id, device_id, nonce, at, by)
+        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
+          AND checkins.nonce = t.nonce
+        """,
+    "counters": """
+        UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+            AS t (event_id, tier_id, held, sold)
+        WHERE c.tier_id = t.tier_id
+        """,
+}

@@ -1,0 +1,257 @@
+"""Snapshots: incremental ones in Redis behind every commit, seldom ones in Postgres.
+
+In Redis a sale is one hash, a field an entity; the field `meta` says (epoch, seq, journal_seq) and
+whether it is whole, with the count of its entities and the XOR of their checksums, which the script
+keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for. A snapshot
+is used only if count and XOR agree and it is not ahead of the journal.
+
+All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
+"""
+
+import time
+import zlib
+
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from engine.ids import shard_of
+from engine.runtime.faults import JournalUnavailable
+from engine.runtime.ports import Grant, Snapshot, SnapshotDelta, StoreUnavailable
+from engine.state import SaleView
+
+META = b"meta"
+_SCAN_COUNT = 1_000
+_CRC_BYTES = 4
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_view = msgspec.msgpack.Decoder(SaleView).decode
+_decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+
+# KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
+# whole, ttl_ms, view, then field, checksum and value of each entity.
+_SAVE = """
+local count, xor = 0, 0
+if ARGV[1] == '' then
+  redis.call('DEL', KEYS[1])
+else
+  local meta = redis.call('HGET', KEYS[1], 'meta')
+  if not meta then return 0 end
+  local m = cjson.decode(meta)
+  if tostring(m[1]) ~= ARGV[1] or tostring(m[2]) ~= ARGV[2] then return 0 end
+  count, xor = m[5], m[6]
+end
+for i = 9, #ARGV, 3 do
+  local old = redis.call('HGET', KEYS[1], ARGV[i])
+  if old then
+    xor = bit.bxor(xor, struct.unpack('>I4', old))
+  else
+    count = count + 1
+  end
+  local crc = tonumber(ARGV[i + 1])
+  xor = bit.bxor(xor, crc)
+  redis.call('HSET', KEYS[1], ARGV[i], struct.pack('>I4', crc) .. ARGV[i + 2])
+end
+redis.call('HSET', KEYS[1], 'meta', '[' .. ARGV[3] .. ',' .. ARGV[4] .. ',' .. ARGV[5] .. ',' ..
+  ARGV[6] .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')
+redis.call('PEXPIRE', KEYS[1], ARGV[7])
+redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[7])
+return 1
+"""
+
+
+class _Meta(msgspec.Struct, array_like=True, frozen=True):
+    epoch: int
+    seq: int
+    journal_seq: int
+    whole: int
+    count: int
+    xor: int
+
+
+_decode_meta = msgspec.json.Decoder(_Meta).decode
+
+
+def snapshot_key(shard_id: int, sale_id: str) -> str:
+    return f"stampede:{{{shard_id}}}:sale:{sale_id}"
+
+
+def view_key(shard_id: int, sale_id: str) -> str:
+    return f"stampede:{{{shard_id}}}:view:{sale_id}"
+
+
+class RedisSnapshots:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._save = redis.register_script(_SAVE)
+
+    async def save(self, delta: SnapshotDelta) -> bool:
+        base = [str(delta.base[0]), str(delta.base[1])] if delta.base else ["", ""]
+        ttl_ms = max(delta.expires_at_ms - int(time.time() * 1000), 60_000)
+        arguments: list[str | bytes | int] = [
+            *base,
+            delta.epoch,
+            delta.seq,
+            delta.journal_seq,
+            int(delta.whole),
+            ttl_ms,
+            _encode(delta.view),
+        ]
+        for name, value in delta.entities:
+            arguments += (name, zlib.crc32(value), value)
+        keys = [
+            snapshot_key(delta.shard_id, delta.sale_id),
+            view_key(delta.shard_id, delta.sale_id),
+        ]
+        try:
+            return bool(await self._save(keys=keys, args=arguments))
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable from error
+
+    async def load(self, shard_id: int, sale_id: str) -> Snapshot | None:
+        """The stored snapshot if it is whole."""
+        try:
+            stored = await self._redis.hgetall(snapshot_key(shard_id, sale_id))
+        except (RedisError, OSError):
+            return None
+        return _whole(shard_id, sale_id, stored)
+
+    async def copied(self, shard_id: int, sale_id: str) -> Snapshot | None:
+        """What is stored now, read at leisure from a copy, so that nothing waits for it."""
+        key = snapshot_key(shard_id, sale_id)
+        copy = f"{key}:copy"
+        try:
+            await self._redis.copy(key, copy, replace=True)
+            await self._redis.pexpire(copy, 60_000)
+            stored: dict[bytes, bytes] = {}
+            async for field, value in self._redis.hscan_iter(copy, count=_SCAN_COUNT):
+                stored[field] = value
+            await self._redis.delete(copy)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable from error
+        return _whole(shard_id, sale_id, stored)
+
+
+def _whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
+    packed = stored.pop(META, None)
+    if packed is None:
+        return None
+    meta = _decode_meta(packed)
+    xor = 0
+    for value in stored.values():
+        xor ^= int.from_bytes(value[:_CRC_BYTES])
+    if not meta.whole or meta.count != len(stored) or meta.xor & 0xFFFFFFFF != xor:
+        return None
+    entities = {name.decode(): value[_CRC_BYTES:] for name, value in stored.items()}
+    for name, value in stored.items():
+        if zlib.crc32(entities[name.decode()]) != int.from_bytes(value[:_CRC_BYTES]):
+            return None
+    return Snapshot(
+        sale_id, shard_id, meta.epoch, meta.seq, meta.journal_seq, entities, incremental=True
+    )
+
+
+class PostgresSnapshots:
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        entities = _encode(snapshot.entities)
+        try:
+            await self._pool.execute(
+                """
+                INSERT INTO snapshots (sale_id, shard_id, epoch, seq, journal_seq, entities, crc)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                ON CONFLICT (sale_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
+                    journal_seq = excluded.journal_seq, entities = excluded.entities,
+                    crc = excluded.crc, taken_at = now()
+                WHERE snapshots.seq < excluded.seq
+                """,
+                snapshot.sale_id,
+                snapshot.shard_id,
+                snapshot.epoch,
+                snapshot.seq,
+                snapshot.journal_seq,
+                entities,
+                zlib.crc32(entities),
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise StoreUnavailable from error
+
+    async def load(self, sale_id: str) -> Snapshot | None:
+        row = await self._pool.fetchrow(
+            "SELECT shard_id, epoch, seq, journal_seq, entities, crc FROM snapshots"
+            " WHERE sale_id = $1",
+            sale_id,
+        )
+        if row is None or zlib.crc32(row["entities"]) != row["crc"]:
+            return None
+        return Snapshot(
+            sale_id,
+            row["shard_id"],
+            row["epoch"],
+            row["seq"],
+            row["journal_seq"],
+            _decode_entities(row["entities"]),
+            incremental=False,
+        )
+
+    async def is_history(self, snapshot: Snapshot) -> bool:
+        """Whether the journal has the batch that the snapshot ends with, as it was written."""
+        epoch = await self._pool.fetchval(
+            "SELECT epoch FROM journal WHERE shard_id = $1 AND seq = $2",
+            snapshot.shard_id,
+            snapshot.journal_seq,
+        )
+        return epoch is not None and epoch <= snapshot.epoch
+
+
+class Snapshots:
+    """Both stores behind the runtime's port; the fast one is asked first."""
+
+    def __init__(self, fast: RedisSnapshots, durable: PostgresSnapshots) -> None:
+        self._fast = fast
+        self._durable = durable
+
+    async def load(self, grant: Grant, sale_id: str) -> Snapshot | None:
+        try:
+            for found in (
+                await self._fast.load(grant.shard_id, sale_id),
+                await self._durable.load(sale_id),
+            ):
+                if found is not None and await self._fits(found, grant):
+                    return found
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise JournalUnavailable from error
+        return None
+
+    async def _fits(self, found: Snapshot, grant: Grant) -> bool:
+        return found.epoch <= grant.epoch and await self._durable.is_history(found)
+
+    async def save(self, delta: SnapshotDelta) -> bool:
+        return await self._fast.save(delta)
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        await self._durable.keep(snapshot)
+
+    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
+        found = await self._fast.copied(shard_id, sale_id)
+        if found is not None:
+            await self._durable.keep(found)
+
+
+class RedisSaleViews:
+    """The public's view of a sale, as the snapshots leave it behind."""
+
+    def __init__(self, redis: Redis, shards: int) -> None:
+        self._redis = redis
+        self._shards = shards
+
+    async def read(self, event_id: str) -> SaleView | None:
+        """None where none is stored or Redis is away."""
+        try:
+            packed = await self._redis.get(view_key(shard_of(event_id, self._shards), event_id))
+        except (RedisError, OSError):
+            return None
+        return _decode_view(packed) if packed is not None else None

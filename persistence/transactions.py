@@ -1,0 +1,70 @@
+"""Connections and transactions, and what it means to a caller when Postgres goes away in one.
+
+A refusal rolls its transaction back: it leaves nothing behind.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from engine.rejections import Rejection
+from engine.runtime.faults import Fault, JournalUnavailable, OutcomeUnknown
+
+ACQUIRE_S_MAX = 5.0
+
+Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
+
+_T = TypeVar("_T")
+
+# What a healthy database does not raise, whatever it is asked.
+_AWAY = (
+    OSError,  # a time-out as well
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+)
+
+
+@asynccontextmanager
+async def reading(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """A connection. Raises JournalUnavailable where the database is away."""
+    async with _connection(pool, JournalUnavailable) as connection:
+        yield connection
+
+
+async def changing(
+    pool: asyncpg.Pool, work: Callable[[Connection], Awaitable[_T | Rejection]]
+) -> _T | Rejection:
+    """Do `work` in one transaction; its Rejection undoes it.
+
+    Raises JournalUnavailable where nothing was begun, OutcomeUnknown where nobody can tell.
+    """
+    async with _connection(pool, OutcomeUnknown) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            outcome = await work(connection)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if isinstance(outcome, Rejection):
+            await transaction.rollback()
+        else:
+            await transaction.commit()
+    return outcome
+
+
+@asynccontextmanager
+async def _connection(pool: asyncpg.Pool, broken: type[Fault]) -> AsyncIterator[Connection]:
+    began = False
+    try:
+        async with pool.acquire(timeout=ACQUIRE_S_MAX) as connection:
+            began = True
+            yield connection
+    except _AWAY as error:
+        raise (broken if began else JournalUnavailable) from error
