@@ -1,15 +1,22 @@
-"""The records of the catalogue: venues, bookings, events, tiers. Data only.
+"""The records of the catalogue, venues, bookings, events, tiers, and what a sale must know of them.
 
-Instants are timezone-aware datetimes in UTC, amounts integers in minor units.
+Instants are timezone-aware datetimes in UTC, whole milliseconds; amounts are integers in minor
+units.
 """
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from engine.commands import Gate, TierTerms
+from engine.commands import Caller, EventTerms, Gate, Key, Role, TierTerms
 from engine.lifecycle import EventStatus
+from engine.rejections import Reason, Rejection
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class VenueType(StrEnum):
@@ -33,6 +40,8 @@ class BookingStatus(StrEnum):
 
 
 class Venue(Struct, frozen=True):
+    """`facilities`: a JSON object of the organizers' own making."""
+
     venue_id: str
     name: str
     address: str
@@ -42,12 +51,30 @@ class Venue(Struct, frozen=True):
     longitude: float | None
     capacity: int
     type: VenueType
-    facilities: dict[str, object]
+    facilities: Raw
     timezone: str
     is_active: bool
     hire_amount: int
     deposit_amount: int
     currency: str
+
+
+class Slot(Struct, frozen=True):
+    """Where and when: what an event asks a venue for."""
+
+    venue_id: str
+    start_time: datetime
+    end_time: datetime
+    setup_hours_before: float
+    teardown_hours_after: float
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """What the venue is held for, half-open."""
+        return (
+            self.start_time - timedelta(hours=self.setup_hours_before),
+            self.end_time + timedelta(hours=self.teardown_hours_after),
+        )
 
 
 class Booking(Struct, frozen=True):
@@ -79,14 +106,14 @@ class Tier(Struct, frozen=True):
 class Event(Struct, frozen=True):
     """`opened`: its sale has been opened once, so its actor must hear of every change.
 
-    `version` counts the changes that the actor hears of. `held` and `sold` are as of the
-    projection, by tier id.
+    `version` counts the changes that the actor has heard of. `status` SOLD_OUT is as of the
+    projection.
     """
 
     event_id: str
     venue_id: str
     organizer_id: str
-    booking_id: str | None
+    booking_id: str
     title: str
     description: str
     category: Category
@@ -98,11 +125,58 @@ class Event(Struct, frozen=True):
     setup_hours_before: float
     teardown_hours_after: float
     status: EventStatus
-    opened: bool
-    version: int
-    gates: tuple[Gate, ...]
-    tiers: tuple[Tier, ...]
-    sold_out: bool
+    opened: bool = False
+    version: int = 0
+    gates: tuple[Gate, ...] = ()
+    tiers: tuple[Tier, ...] = ()
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(
+            self.venue_id,
+            self.start_time,
+            self.end_time,
+            self.setup_hours_before,
+            self.teardown_hours_after,
+        )
+
+
+class Once(Struct, frozen=True):
+    """An idempotency key, and how the first answer to it is written down to be given again."""
+
+    key: Key
+    status: int
+    render: Callable[[Any], bytes]
+
+
+class Stored(Struct, frozen=True):
+    """The first answer to an idempotency key."""
+
+    status: int
+    body: bytes
+
+
+def refuse_change(event: Event, caller: Caller) -> Rejection | None:
+    """Why this caller may not change this event now, or None."""
+    if refused := refuse_caller(event, caller):
+        return refused
+    if event.status in (EventStatus.CANCELLED, EventStatus.COMPLETED):
+        return Rejection(Reason.EVENT_NOT_EDITABLE, {"status": event.status.value})
+    return None
+
+
+def refuse_caller(event: Event, caller: Caller) -> Rejection | None:
+    owns = caller.role is Role.ORGANIZER and caller.subject == event.organizer_id
+    if owns or caller.role is Role.ADMIN:
+        return None
+    return Rejection(Reason.NOT_THE_ORGANIZER)
+
+
+def event_terms(event: Event) -> EventTerms:
+    """What the sale's actor must know of an event."""
+    return EventTerms(
+        event.organizer_id, event.currency, to_ms(event.start_time), to_ms(event.end_time)
+    )
 
 
 def tier_terms(tier: Tier) -> TierTerms:
@@ -119,4 +193,8 @@ def tier_terms(tier: Tier) -> TierTerms:
 
 
 def to_ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+def from_ms(ms: int) -> datetime:
+    return _EPOCH + ms * _MILLISECOND

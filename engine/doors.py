@@ -26,7 +26,7 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
         return Rejection(Reason.TOKEN_NOT_HERE)
     if ticket is None:
         other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
-        return [_scanned(command, None, other, now_ms)]
+        return [_scanned(command, None, None, other, now_ms)]
     invalid = why_invalid(
         ticket,
         current_token=command.token_digest not in ticket.replaced,
@@ -35,7 +35,8 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
         gate=state.gate(command.gate),
         now_ms=now_ms,
     )
-    return [_scanned(command, ticket, None if command.override else invalid, now_ms)]
+    tier_name = state.header.tiers[ticket.tier_id].terms.name
+    return [_scanned(command, ticket, tier_name, None if command.override else invalid, now_ms)]
 
 
 def why_invalid(
@@ -64,7 +65,11 @@ def why_invalid(
 
 
 def _scanned(
-    command: CheckIn, ticket: Ticket | None, invalid: InvalidReason | None, now_ms: int
+    command: CheckIn,
+    ticket: Ticket | None,
+    tier_name: str | None,
+    invalid: InvalidReason | None,
+    now_ms: int,
 ) -> TicketScanned:
     result = ScanResult.INVALID if invalid else ScanResult.ADMIT
     checked_in_at_ms, gate = (now_ms, command.gate) if not invalid else (None, None)
@@ -85,6 +90,8 @@ def _scanned(
         checked_in_at_ms,
         gate,
         command.override_reason if command.override else None,
+        tier_name,
+        ticket.sealed if ticket else None,
     )
 
 
@@ -109,12 +116,8 @@ def undo(state: State, command: UndoCheckIn, now_ms: int) -> Decision:
 
 def scan_view(state: State, scan: Scan) -> ScanView:
     fact = scan.fact
-    if fact.order_id is None or fact.number is None or fact.tier_id is None:
-        return ScanView(fact, None, None, None, scan.undone_at_ms)
-    found = state.order_by_id[fact.order_id]
-    tier = state.header.tiers[fact.tier_id]
-    sealed = found.tickets[fact.number].sealed
-    return ScanView(fact, tier.terms.name, found.sealed, sealed, scan.undone_at_ms)
+    sealed = state.order_by_id[fact.order_id].sealed if fact.order_id else None
+    return ScanView(fact, fact.tier_name, sealed, fact.ticket_sealed, scan.undone_at_ms)
 
 
 def apply_scanned(state: State, fact: TicketScanned, at_ms: int) -> None:

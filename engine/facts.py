@@ -99,6 +99,14 @@ class PaymentRequested(Struct, frozen=True, tag=True, array_like=True, gc=False)
     key: Key
 
 
+class PaymentAskedAgain(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Another key got the open payment for its answer, and gets it again from now on."""
+
+    order_id: str
+    payment_id: str
+    key: Key
+
+
 class PaymentDeclined(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     payment_id: str
@@ -158,7 +166,10 @@ class AttendeeNamed(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
-    """Every scan, refused too. `order_id` and `number` name the ticket where the token has one."""
+    """Every scan, refused too. `order_id` and `number` name the ticket where the token has one.
+
+    It holds what the answer shows and may change later: the same nonce answers the same for ever.
+    """
 
     device_id: str
     nonce: str
@@ -173,6 +184,8 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     checked_in_at_ms: int | None  # of the admission that stands
     admitted_gate: str | None
     override_reason: str | None = None
+    tier_name: str | None = None
+    ticket_sealed: bytes | None = None  # the attendee, where named after the purchase
 
 
 class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -189,6 +202,7 @@ Fact = (
     | OrderConfirmed
     | OrderCancelled
     | PaymentRequested
+    | PaymentAskedAgain
     | PaymentDeclined
     | MoneyReturned
     | OrderRefunded

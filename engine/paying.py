@@ -24,6 +24,7 @@ from engine.facts import (
     OrderCancelled,
     OrderConfirmed,
     OrderRefunded,
+    PaymentAskedAgain,
     PaymentDeclined,
     PaymentRequested,
     RefundSettled,
@@ -57,11 +58,14 @@ def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
     refused = refuse_unless_pending(found, now_ms)
     if refused is not None:
         return refused
-    if found.open_payment() is not None:
-        return view(found, now_ms)
+    if state.header.phase is Phase.CANCELLED:  # its end is on the way
+        return Rejection(Reason.ORDER_NOT_PENDING, {"status": OrderStatus.CANCELLED.value})
     if found.total_minor == 0:
         tokens = _tokens(found, command.token_seed)
         return [OrderConfirmed(found.order_id, None, tokens, late=False, key=command.key)]
+    waiting = found.open_payment()
+    if waiting is not None:
+        return [PaymentAskedAgain(found.order_id, waiting.payment_id, command.key)]
     return [
         PaymentRequested(
             found.order_id, command.payment_id, command.method, found.total_minor, command.key
@@ -101,21 +105,21 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
     if state.header.phase is Phase.CANCELLED:
         return []
     tokens = _tokens(found, command.token_seed)
+    if found.status is OrderStatus.PENDING and not found.overdue(now_ms):
+        return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=False)]
+    if state.header.phase is Phase.COMPLETED:
+        return []
     if found.overdue(now_ms):  # its places are still its own: back, and taken again at once
         return [
             OrderCancelled(found.order_id, CancelReason.EXPIRED),
             OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
         ]
-    if found.status is OrderStatus.PENDING:
-        return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=False)]
     if found.cancel_reason is CancelReason.EXPIRED and _still_free(state, found):
         return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=True)]
     return []
 
 
 def _still_free(state: State, found: Order) -> bool:
-    if found.status is not OrderStatus.CANCELLED or state.header.phase is Phase.COMPLETED:
-        return False
     return all(item.quantity <= state.header.tiers[item.tier_id].free for item in found.items)
 
 
@@ -196,13 +200,15 @@ def settle(state: State, command: SettleRefund, now_ms: int) -> Decision:
     return [RefundSettled(command.order_id, command.refund_id, command.done)]
 
 
-def unwind(state: State, orders_max: int, refund_seed: bytes) -> list[Fact]:
+def unwind(state: State, orders_max: int, refund_seed: bytes, now_ms: int) -> list[Fact]:
     """End the orders of a cancelled event, some at a time: holds fall, money goes back."""
     facts: list[Fact] = []
     for order_id in islice(state.to_unwind, orders_max):
         found = state.order_by_id[order_id]
         if found.status is OrderStatus.PENDING:
-            facts.append(OrderCancelled(order_id, CancelReason.EVENT_CANCELLED))
+            overdue = found.overdue(now_ms)  # has been seen as expired, so it stays that
+            reason = CancelReason.EXPIRED if overdue else CancelReason.EVENT_CANCELLED
+            facts.append(OrderCancelled(order_id, reason))
         else:
             random = hashlib.blake2b(
                 order_id.encode(), key=refund_seed, digest_size=ids.PAYMENT_RANDOM_BYTES
@@ -216,6 +222,11 @@ def unwind(state: State, orders_max: int, refund_seed: bytes) -> list[Fact]:
 def apply_requested(state: State, fact: PaymentRequested, at_ms: int) -> None:
     found = state.order_by_id[fact.order_id]
     found.payments += (Payment(fact.payment_id, fact.method, fact.amount_minor),)
+    state.remember(found, Remembered(fact.key, at_ms, fact.payment_id, None))
+
+
+def apply_asked_again(state: State, fact: PaymentAskedAgain, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
     state.remember(found, Remembered(fact.key, at_ms, fact.payment_id, None))
 
 

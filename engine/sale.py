@@ -51,7 +51,7 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
         case c.ReadSale():
             return state.view() if state.opened else _UNKNOWN_EVENT
         case c.Sweep():
-            unwound = paying.unwind(state, command.orders_max, command.refund_seed)
+            unwound = paying.unwind(state, command.orders_max, command.refund_seed, now_ms)
             return unwound or buying.expire(state, command.orders_max, now_ms)
         case (
             c.OpenSale()
@@ -106,6 +106,7 @@ def _apply_to_order(
     | f.OrderConfirmed
     | f.OrderCancelled
     | f.PaymentRequested
+    | f.PaymentAskedAgain
     | f.PaymentDeclined
     | f.MoneyReturned
     | f.OrderRefunded
@@ -123,6 +124,8 @@ def _apply_to_order(
             buying.apply_cancelled(state, fact)
         case f.PaymentRequested():
             paying.apply_requested(state, fact, at_ms)
+        case f.PaymentAskedAgain():
+            paying.apply_asked_again(state, fact, at_ms)
         case f.PaymentDeclined():
             paying.apply_declined(state, fact)
         case f.MoneyReturned():

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from engine.facts import TicketScanned
 
+SCAN_MARK = "\n"  # stands in the name of a scan and in no other entity's
 _MINUTE_MS = 60 * 1000
 _K = TypeVar("_K", str, int)
 
@@ -64,4 +65,4 @@ def _add(tally: dict[_K, int], key: _K, change: int) -> None:
 
 
 def scan_key(device_id: str, nonce: str) -> str:
-    return f"{device_id}\n{nonce}"
+    return f"{device_id}{SCAN_MARK}{nonce}"

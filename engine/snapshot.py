@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from engine.order import Order
-from engine.scan import Scan
+from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, Header, Phase, State
 
 _encoder = msgspec.msgpack.Encoder()
@@ -37,7 +37,7 @@ def names(state: State) -> Iterator[str]:
 def _entity(state: State, name: str) -> Header | Order | Scan:
     if name == HEADER:
         return state.header
-    if name.startswith("ord_"):
+    if name in state.order_by_id:
         return state.order_by_id[name]
     return state.scan_by_key[name]
 
@@ -46,10 +46,10 @@ def restore(entities: Mapping[str, bytes]) -> State:
     """Raises msgspec.DecodeError on what `encode` has not made, KeyError without a header."""
     state = State(_header.decode(entities[HEADER]))
     for name, entity in entities.items():
-        if name.startswith("ord_"):
-            state.order_by_id[name] = _order.decode(entity)
-        elif name != HEADER:
+        if SCAN_MARK in name:
             state.scan_by_key[name] = _scan.decode(entity)
+        elif name != HEADER:
+            state.order_by_id[name] = _order.decode(entity)
     _index(state)
     return state
 

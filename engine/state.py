@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterator
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from engine.commands import Caller, EventTerms, Gate, Key
 from engine.order import Order, OrderStatus, Remembered, may_use
@@ -40,7 +40,7 @@ class Header(Struct, array_like=True):
     terms: EventTerms = EventTerms("", "", 0, 0)
     tiers: dict[str, Tier] = {}
     gates: tuple[Gate, ...] = ()
-    doors: Doors = Doors()
+    doors: Doors = field(default_factory=Doors)
 
 
 class SaleView(Struct, frozen=True, array_like=True):

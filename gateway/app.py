@@ -45,17 +45,8 @@ class Edge:
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)
-        except Problem as problem:
-            response, code = answered(problem), problem.code
-        except Fault as fault:
-            problem = of_fault(fault)
-            response, code = answered(problem), problem.code
-        except web.HTTPException as error:
-            problem = _of_http_exception(error)
-            response, code = answered(problem), problem.code
-        except Exception as bug:
-            self._log.error("bug", route=route.path if route else _UNMATCHED, exc_info=bug)
-            problem = Problem(500, "internal_error", "this is our fault and has been logged")
+        except Exception as error:
+            problem = self._problem(error, route)
             response, code = answered(problem), problem.code
         self._requests.answered(
             f"{route.method} {route.path}" if route else _UNMATCHED,
@@ -65,6 +56,18 @@ class Edge:
             code,
         )
         return response
+
+    def _problem(self, error: Exception, route: Route | None) -> Problem:
+        match error:
+            case Problem():
+                return error
+            case Fault():
+                return of_fault(error)
+            case web.HTTPException():
+                return _of_http_exception(error)
+            case _:
+                self._log.error("bug", route=route.path if route else _UNMATCHED, exc_info=error)
+                return Problem(500, "internal_error", "this is our fault and has been logged")
 
     def _limit(self, request: web.Request, principal: Principal | None) -> None:
         if self._limiter is None:

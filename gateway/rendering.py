@@ -178,5 +178,3 @@ async def keys_of(view: OrderView, projections: Projections) -> dict[bytes, byte
     if view.sealed is None and all(t.sealed is None for t in view.tickets):
         return {}
     return await projections.personal_keys([view.order_id])
-
-

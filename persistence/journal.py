@@ -7,9 +7,8 @@ A takeover bumps the epoch in a statement of its own and reads afterwards, or it
 last batch.
 """
 
-import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -29,8 +28,8 @@ _T = TypeVar("_T")
 
 _APPEND = """
 WITH batches AS (
-    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bigint[])
-        AS b (shard_id, epoch, seq, sale_ids, batch, crc)
+    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[],
+                         $6::bigint[]) AS b (shard_id, epoch, seq, sale_ids, batch, crc)
 ), fenced AS (
     UPDATE shards s SET last_seq = b.seq
     FROM batches b
@@ -133,7 +132,7 @@ class PostgresJournal:
         except asyncpg.PostgresError as error:
             self._append = None
             raise _ending(error) from error
-        except (OSError, asyncio.TimeoutError, asyncpg.InterfaceError) as error:
+        except (TimeoutError, OSError, asyncpg.InterfaceError) as error:
             self._append = None
             raise OutcomeUnknown from error
         return frozenset(row[0] for row in rows)
@@ -198,10 +197,14 @@ def _ending(error: asyncpg.PostgresError) -> JournalUnavailable | OutcomeUnknown
 async def _translated(work: Awaitable[_T]) -> _T:
     try:
         return await work
-    except (
-        OSError,
-        asyncio.TimeoutError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-    ) as error:
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise JournalUnavailable from error
+
+
+async def assert_shards(connection: asyncpg.Connection, shards: int) -> None:
+    """Sales are placed by the number of shards: raises ValueError where it is another one now."""
+    made = await connection.fetchval("SELECT count(*) FROM shards")
+    if made not in (0, shards):
+        raise ValueError(
+            f"this database was set up with {made} shards, not {shards}: set STAMPEDE_SHARDS={made}"
+        )

@@ -63,7 +63,8 @@ class Projector:
         done = 0
         for row in behind:
             done += await self._project(row["shard_id"], row["seq"])
-        return sum(row["lag"] for row in behind) - done
+        lag: int = sum(row["lag"] for row in behind)
+        return lag - done
 
     async def _project(self, shard_id: int, after_seq: int) -> int:
         rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
@@ -147,13 +148,13 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
-            case f.AttendeeNamed():
-                pass  # personal data stays sealed in the journal
+            case f.AttendeeNamed() | f.PaymentAskedAgain():
+                pass  # personal data stays sealed in the journal, keys are the sale's own
             case f.TicketScanned():
                 self._scanned(entry, fact, at)
             case f.AdmissionUndone():
-                row = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
-                self._tables["undone"].append(row)
+                undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
+                self._tables["undone"].append(undone)
                 self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None)
             case _:
                 self._configured(event_id, fact)

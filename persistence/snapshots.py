@@ -10,6 +10,7 @@ All keys of a sale carry its shard as a hash tag, so that nothing crosses slots 
 
 import time
 import zlib
+from typing import cast
 
 import asyncpg
 import msgspec
@@ -115,7 +116,7 @@ class RedisSnapshots:
             stored = await self._redis.hgetall(snapshot_key(shard_id, sale_id))
         except (RedisError, OSError):
             return None
-        return _whole(shard_id, sale_id, stored)
+        return _whole(shard_id, sale_id, cast(dict[bytes, bytes], stored))
 
     async def copied(self, shard_id: int, sale_id: str) -> Snapshot | None:
         """What is stored now, read at leisure from a copy, so that nothing waits for it."""
@@ -124,9 +125,8 @@ class RedisSnapshots:
         try:
             await self._redis.copy(key, copy, replace=True)
             await self._redis.pexpire(copy, 60_000)
-            stored: dict[bytes, bytes] = {}
-            async for field, value in self._redis.hscan_iter(copy, count=_SCAN_COUNT):
-                stored[field] = value
+            pairs = self._redis.hscan_iter(copy, count=_SCAN_COUNT)
+            stored = {cast(bytes, field): cast(bytes, value) async for field, value in pairs}
             await self._redis.delete(copy)
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
@@ -254,4 +254,4 @@ class RedisSaleViews:
             packed = await self._redis.get(view_key(shard_of(event_id, self._shards), event_id))
         except (RedisError, OSError):
             return None
-        return _decode_view(packed) if packed is not None else None
+        return _decode_view(cast(bytes, packed)) if packed is not None else None

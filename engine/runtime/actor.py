@@ -1,10 +1,9 @@
-"""The actor of one sale: its state, and the letters that wait for it.
+"""The actor of one sale: its state, and how far the journal and the snapshots have it.
 
 Deciding and applying stand with no `await` between, so a sale is never seen half changed. The state
 may be ahead of the journal; whoever drives the actor lets no answer out before the commit.
 """
 
-from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
@@ -32,26 +31,41 @@ class Letter(Struct, gc=False):
 
 
 class Actor:
-    def __init__(self, sale_id: str, shard_id: int) -> None:
+    """Lives within one epoch of its shard: who owns the shard anew begins with new actors."""
+
+    def __init__(self, sale_id: str, shard_id: int, epoch: int) -> None:
         self.sale_id = sale_id
         self.shard_id = shard_id
+        self.epoch = epoch
         self.state: State | None = None  # None until it is loaded, and after a death
-        self.parked: deque[Letter] = deque()  # what came while there was no state
+        self.loading = False  # or about to
+        self.reminded = False  # something may be due though there is no state
         self.journal_seq = 0  # the batch that holds its newest fact
         self.saved: tuple[int, int] | None = None  # (epoch, seq) of the fast snapshot
         self.saving = False
         self.kept_seq = 0  # the fact that the durable snapshot has reached
-        self.busy_at_ms = 0
-        self.loading = False
-        self.wake_at_ms: int | None = None  # the deadline that the supervisor knows of
+        self.now_ms = 0  # the latest instant it was asked at
+
+    def begin(
+        self, state: State, journal_seq: int, loaded_from: Snapshot | None, clock_ms: int
+    ) -> None:
+        """Live with a state as of the end of the journal; no sooner, or it decides on the past."""
+        self.state = state
+        self.journal_seq = journal_seq
+        self.now_ms = max(clock_ms, state.header.now_ms)
+        self.saved = None
+        if loaded_from is not None and loaded_from.incremental:
+            self.saved = (loaded_from.epoch, loaded_from.seq)
+        elif loaded_from is not None:
+            self.kept_seq = loaded_from.seq
+            self.touch_all()
 
     def handle(self, command: Command, clock_ms: int) -> tuple[list[Entry], Reply]:
         """Decide and apply; time never goes back for a sale."""
         state = self.state
         assert state is not None
         header = state.header
-        now_ms = max(clock_ms, header.now_ms)
-        self.busy_at_ms = clock_ms
+        now_ms = self.now_ms = max(clock_ms, self.now_ms)
         decided = decide(state, command, now_ms)
         if not isinstance(decided, list):
             return [], decided
@@ -62,38 +76,23 @@ class Actor:
             entries.append(entry)
         return entries, reply(state, command, decided)
 
-    def resting(self, since_ms: int) -> bool:
-        """Nothing has come since, nothing falls due, and the fast snapshot is up to date."""
-        state = self.state
-        assert state is not None
-        quiet = self.busy_at_ms < since_ms and not (self.saving or state.touched)
-        return quiet and state.next_deadline_ms() is None
+    @property
+    def unknown(self) -> bool:
+        """The journal has nothing of such a sale."""
+        return self.state is not None and not self.state.header.seq
 
-    def restore(self, found: Snapshot | None) -> None:
-        """Start from a snapshot, or from nothing; the journal's suffix comes after."""
-        if found is None:
-            self.state, self.journal_seq, self.saved = snapshot.fresh(self.sale_id), 0, None
-            return
-        self.state = snapshot.restore(found.entities)
-        self.journal_seq = found.journal_seq
-        if found.incremental:
-            self.saved = (found.epoch, found.seq)
-        else:
-            self.saved, self.kept_seq = None, found.seq
-            self.touch_all()
-
-    def replay(self, entry: Entry, journal_seq: int) -> None:
-        assert self.state is not None
-        if entry.seq > self.state.header.seq:
-            apply(self.state, entry)
-        self.journal_seq = journal_seq
+    def rests(self, since_ms: int) -> bool:
+        """Nothing has come since, and nothing falls due."""
+        if self.state is None or self.saving or self.now_ms >= since_ms:
+            return False
+        return self.state.next_deadline_ms() is None
 
     def touch_all(self) -> None:
         assert self.state is not None
         self.saved = None
         self.state.touched = dict.fromkeys(snapshot.names(self.state))
 
-    def delta(self, epoch: int, entities_max: int) -> SnapshotDelta:
+    def delta(self, entities_max: int) -> SnapshotDelta:
         """The next part of what the fast snapshot lacks. Only between turns: all is durable."""
         state = self.state
         assert state is not None
@@ -103,7 +102,7 @@ class Actor:
         return SnapshotDelta(
             sale_id=self.sale_id,
             shard_id=self.shard_id,
-            epoch=epoch,
+            epoch=self.epoch,
             seq=state.header.seq,
             journal_seq=self.journal_seq,
             base=self.saved,
@@ -113,13 +112,14 @@ class Actor:
             view=state.view(),
         )
 
-    def whole_snapshot(self, epoch: int) -> Snapshot:
+    def whole_snapshot(self) -> Snapshot:
+        """Only between turns. Costs the loop what the sale is large."""
         state = self.state
         assert state is not None
         return Snapshot(
             sale_id=self.sale_id,
             shard_id=self.shard_id,
-            epoch=epoch,
+            epoch=self.epoch,
             seq=state.header.seq,
             journal_seq=self.journal_seq,
             entities=dict(snapshot.encode(state, snapshot.names(state))),

@@ -1,16 +1,29 @@
 """Brings a sale's actor to life: snapshot and suffix, or full replay, and never without bound.
 
+A snapshot is a short cut and no more: one that is away or broken costs time, never the sale.
 A sale that keeps dying of a bug is stopped for a while: it alone, and loudly.
 """
 
 import asyncio
 from collections import deque
 
+from engine import snapshot
 from engine.runtime.actor import Actor
 from engine.runtime.faults import Fault, SaleUnavailable
-from engine.runtime.ports import Clock, Grant, Journal, Observer, SnapshotStore
+from engine.runtime.ports import (
+    Clock,
+    Grant,
+    Journal,
+    Observer,
+    Snapshot,
+    SnapshotStore,
+    StoreUnavailable,
+)
+from engine.sale import apply
+from engine.state import State
 
 DEATHS_WINDOW_MS = 60_000
+FACTS_AT_ONCE_MAX = 1_000  # what a replay may cost the loop at a time
 
 
 class Loader:
@@ -41,23 +54,50 @@ class Loader:
                 await self._load(actor, grant)
             except Fault as fault:
                 return fault
-            except Exception as bug:  # a fact that can't be applied stops its sale only
+            except Exception as bug:  # noqa: BLE001 a fact that can't be applied stops its sale only
                 self.died(actor.sale_id, bug)
                 return SaleUnavailable()
         return None
 
     async def _load(self, actor: Actor, grant: Grant) -> None:
         began_ms = self._clock.now_ms()
-        actor.restore(await self._snapshots.load(grant, actor.sale_id))
-        replayed = 0
-        suffix = self._journal.suffix(grant.shard_id, actor.sale_id, actor.journal_seq)
-        async for batch in suffix:
+        found = await self._snapshot(grant, actor.sale_id)
+        try:
+            state, journal_seq = await self._replay(grant, actor.sale_id, found)
+        except Fault:
+            raise
+        except Exception as broken:
+            if found is None:
+                raise
+            self._observer.snapshot_failed(broken)
+            found = None
+            state, journal_seq = await self._replay(grant, actor.sale_id, None)
+        now_ms = self._clock.now_ms()
+        actor.begin(state, journal_seq, found, now_ms)
+        replayed = state.header.seq - (found.seq if found else 0)
+        self._observer.sale_loaded(actor.sale_id, (now_ms - began_ms) / 1000, replayed)
+
+    async def _snapshot(self, grant: Grant, sale_id: str) -> Snapshot | None:
+        try:
+            return await self._snapshots.load(grant, sale_id)
+        except StoreUnavailable as error:
+            self._observer.snapshot_failed(error)
+            return None
+
+    async def _replay(
+        self, grant: Grant, sale_id: str, found: Snapshot | None
+    ) -> tuple[State, int]:
+        """The state at the end of the journal, and the batch that brought its newest fact."""
+        state = snapshot.restore(found.entities) if found else snapshot.fresh(sale_id)
+        journal_seq = found.journal_seq if found else 0
+        async for batch in self._journal.suffix(grant.shard_id, sale_id, journal_seq):
             for entry in batch.entries:
-                if entry.sale_id == actor.sale_id:
-                    actor.replay(entry, batch.seq)
-                    replayed += 1
-        seconds = (self._clock.now_ms() - began_ms) / 1000
-        self._observer.sale_loaded(actor.sale_id, seconds, replayed)
+                if entry.sale_id == sale_id:
+                    apply(state, entry)
+                    if entry.seq % FACTS_AT_ONCE_MAX == 0:
+                        await asyncio.sleep(0)
+            journal_seq = batch.seq
+        return state, journal_seq
 
     def died(self, sale_id: str, error: BaseException) -> None:
         deaths = self._deaths.setdefault(sale_id, deque(maxlen=self._deaths_max))

@@ -1,63 +1,157 @@
-"""Brings snapshots forward behind the sale, a bounded piece at a time.
+"""Brings snapshots forward behind the sales, a bounded piece at a time.
 
-What is sent was read between two turns, when all that memory holds is durable. Losing a snapshot
-costs time at the next load, never data: a failure here starts the snapshot anew and hurts nobody.
+What is sent is read between two turns, when all that memory holds is durable. Losing a snapshot
+costs time at the next load, never data: what is not known to be stored is sent anew, all of it.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 
 from engine.runtime.actor import Actor
-from engine.runtime.ports import Observer, Snapshot, SnapshotDelta, SnapshotStore, StoreUnavailable
+from engine.runtime.ports import (
+    Clock,
+    Observer,
+    Snapshot,
+    SnapshotDelta,
+    SnapshotStore,
+    StoreUnavailable,
+)
 
 ENTITIES_MAX = 1_000  # a piece: what one encoding may cost the loop
+SAVES_MAX = 32  # under way at a time
 FACTS_BETWEEN_KEPT = 20_000  # bounds the replay should the fast store be lost
-PAUSE_S = 1.0
+PAUSE_MS = 1_000  # after a failure
 
 
 class Saver:
-    def __init__(self, snapshots: SnapshotStore, observer: Observer) -> None:
-        self._snapshots = snapshots
-        self._observer = observer
+    """`spawn` starts a task that somebody owns."""
 
-    async def save(self, actor: Actor, delta: SnapshotDelta) -> None:
-        """Bring the fast snapshot forward; `actor.saving` is set and is cleared here."""
-        try:
-            await self._save(actor, delta)
-        except StoreUnavailable as error:
-            self._observer.snapshot_failed(error)
-            self._begin_anew(actor)
-            await asyncio.sleep(PAUSE_S)
-        actor.saving = False
+    def __init__(
+        self,
+        *,
+        snapshots: SnapshotStore,
+        clock: Clock,
+        observer: Observer,
+        spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
+        self._snapshots = snapshots
+        self._clock = clock
+        self._observer = observer
+        self._spawn = spawn
+        self._lagging: dict[str, Actor] = {}  # whose fast snapshot is behind
+        self._saves: set[asyncio.Task[None]] = set()
+        self._due = False
+        self._paused_until_ms = 0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._saves) < SAVES_MAX
+
+    def lags(self, actor: Actor) -> None:
+        self._lagging[actor.sale_id] = actor
+
+    def tick(self) -> None:
+        """Changes gather from one tick to the next."""
+        self._due = True
+
+    def send_some(self) -> None:
+        """Only between turns: read what the fast snapshots lack, and send it off."""
+        if not self._due or self._clock.now_ms() < self._paused_until_ms:
+            return
+        budget = ENTITIES_MAX
+        for actor in list(self._lagging.values()):
+            if budget <= 0 or not self.has_room:
+                return  # goes on after the next turn
+            if actor.state is None or not actor.state.touched:
+                del self._lagging[actor.sale_id]
+            elif not actor.saving:
+                delta = actor.delta(budget)
+                budget -= len(delta.entities)
+                self._begin(actor, self._save(actor, delta))
+        self._due = False
+
+    def put_away(self, actor: Actor, forget: Callable[[], None]) -> None:
+        """Only between turns: store a sale that rests durably, and forget it if it rests still."""
+        assert actor.state is not None
+        seq = actor.state.header.seq
+        self._begin(actor, self._put_away(actor, seq, self._behind(actor), forget))
+
+    async def finish(self, actors: Sequence[Actor]) -> None:
+        """At the end, when nothing is decided any more: both snapshots of every sale."""
+        while self._saves:
+            await asyncio.wait(self._saves)
+        for first in range(0, len(actors), SAVES_MAX):
+            await asyncio.gather(*map(self._finish, actors[first : first + SAVES_MAX]))
+
+    def _begin(self, actor: Actor, work: Coroutine[None, None, None]) -> None:
+        actor.saving = True
+        task = self._spawn(work)
+        self._saves.add(task)
+        task.add_done_callback(self._saves.discard)
 
     async def _save(self, actor: Actor, delta: SnapshotDelta) -> None:
-        if not await self._snapshots.save(delta):
-            self._begin_anew(actor)
-            return
-        actor.saved = (delta.epoch, delta.seq)
-        if delta.whole and delta.seq - actor.kept_seq >= FACTS_BETWEEN_KEPT:
-            await self._snapshots.keep_saved(delta.shard_id, delta.sale_id)
-            actor.kept_seq = delta.seq
+        stored = False
+        try:
+            stored = await self._store(delta)
+        finally:
+            actor.saving = False
+            self._note(actor, delta, stored)
+        if stored and delta.whole and delta.seq - actor.kept_seq >= FACTS_BETWEEN_KEPT:
+            await self._keep(actor, delta.seq, None)
 
-    def _begin_anew(self, actor: Actor) -> None:
-        if actor.state is not None:
+    async def _store(self, delta: SnapshotDelta) -> bool:
+        try:
+            return await self._snapshots.save(delta)
+        except StoreUnavailable as error:
+            self._observer.snapshot_failed(error)
+            self._paused_until_ms = self._clock.now_ms() + PAUSE_MS
+            return False
+
+    def _note(self, actor: Actor, delta: SnapshotDelta, stored: bool) -> None:
+        state = actor.state
+        if stored:
+            actor.saved = (delta.epoch, delta.seq)
+            self._due = self._due or (state is not None and len(state.touched) >= ENTITIES_MAX // 2)
+        elif state is not None:
             actor.touch_all()
+            self.lags(actor)
 
-    async def keep(self, actor: Actor, whole: Snapshot) -> None:
-        """Store durably, unless that is done already; clears `actor.saving`."""
+    async def _put_away(
+        self, actor: Actor, seq: int, behind: Snapshot | None, forget: Callable[[], None]
+    ) -> None:
         try:
-            if whole.seq > actor.kept_seq:
-                await self._snapshots.keep(whole)
-                actor.kept_seq = whole.seq
-        except StoreUnavailable as error:
-            self._observer.snapshot_failed(error)
-        actor.saving = False
+            await self._keep(actor, seq, behind)
+        finally:
+            actor.saving = False
+        if actor.state is not None and actor.state.header.seq == seq:
+            forget()
 
-    async def save_last(self, actor: Actor, epoch: int) -> None:
-        """Both snapshots, all of it; nothing is decided any more."""
+    async def _finish(self, actor: Actor) -> None:
+        state = actor.state
+        assert state is not None
+        stored = True
+        while state.touched and stored:
+            delta = actor.delta(ENTITIES_MAX)
+            stored = await self._store(delta)
+            self._note(actor, delta, stored)
+        await self._keep(actor, state.header.seq, self._behind(actor))
+
+    def _behind(self, actor: Actor) -> Snapshot | None:
+        """The whole sale, where the fast store does not have it."""
         assert actor.state is not None
+        return actor.whole_snapshot() if actor.state.touched else None
+
+    async def _keep(self, actor: Actor, seq: int, behind: Snapshot | None) -> None:
+        """Store the sale durably, out of the fast store unless that is behind."""
+        before = actor.kept_seq
+        if seq <= before:
+            return
+        actor.kept_seq = seq  # at once: one at a time
         try:
-            while actor.state.touched:
-                await self._save(actor, actor.delta(epoch, ENTITIES_MAX))
+            if behind is not None:
+                await self._snapshots.keep(behind)
+            else:
+                await self._snapshots.keep_saved(actor.shard_id, actor.sale_id)
         except StoreUnavailable as error:
             self._observer.snapshot_failed(error)
-        await self.keep(actor, actor.whole_snapshot(epoch))
+            actor.kept_seq = before

@@ -1,13 +1,15 @@
-"""A shard: the sales that share one fence, and the mailbox before them.
+"""A shard: the sales that share one fence, and the letters before them.
 
-Everything is bounded. A hot sale may fill no more than its quota of the mailbox, and the doors'
-lane is emptied first, so an on-sale never starves a door.
+Everything is bounded. A hot sale may fill no more than its quota of a lane; the doors have a lane
+of their own, which is emptied first, so an on-sale never starves a door. A letter counts from the
+moment it is taken in until it is answered, wherever it waits, and it is answered once.
 """
 
-from collections import Counter, deque
-from enum import StrEnum
+from collections import deque
+from collections.abc import Reversible
 
 from engine.commands import CheckIn, ReadDoors, UndoCheckIn
+from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
 from engine.runtime.faults import DeadlinePassed, Fault, MailboxFull, NotOwner
 from engine.runtime.ports import Grant
@@ -15,93 +17,143 @@ from engine.runtime.ports import Grant
 _DOORS = (CheckIn, UndoCheckIn, ReadDoors)
 
 
-class Standing(StrEnum):
-    """Whether the shard may decide here."""
+class Lane:
+    """Letters of one kind in the order of their coming, and how many of them are unanswered."""
 
-    OURS = "ours"
-    LOST = "lost"
+    def __init__(self, *, letters_max: int, sale_quota_max: int) -> None:
+        self.queue: deque[Letter] = deque()
+        self.unanswered = 0
+        self._letters_max = letters_max
+        self._sale_quota_max = sale_quota_max
+        self._unanswered_by_sale: dict[str, int] = {}
+
+    def admit(self, letter: Letter) -> None:
+        of_sale = self._unanswered_by_sale.get(letter.sale_id, 0)
+        if self.unanswered >= self._letters_max or of_sale >= self._sale_quota_max:
+            raise MailboxFull
+        self._unanswered_by_sale[letter.sale_id] = of_sale + 1
+        self.unanswered += 1
+        self.queue.append(letter)
+
+    def release(self, letter: Letter) -> None:
+        self.unanswered -= 1
+        of_sale = self._unanswered_by_sale[letter.sale_id] - 1
+        if of_sale:
+            self._unanswered_by_sale[letter.sale_id] = of_sale
+        else:
+            del self._unanswered_by_sale[letter.sale_id]
+
+    def waits(self, sale_id: str) -> bool:
+        return sale_id in self._unanswered_by_sale
 
 
 class Shard:
     def __init__(self, grant: Grant, *, mailbox_max: int, sale_quota_max: int) -> None:
         self.shard_id = grant.shard_id
-        self.grant = grant
+        self.epoch = grant.epoch
         self.last_seq = grant.last_seq
-        self.standing = Standing.OURS
+        self.lost = False
         self.actor_by_sale: dict[str, Actor] = {}
-        self._mailbox_max = mailbox_max
-        self._sale_quota_max = sale_quota_max
-        self._doors: deque[Letter] = deque()
-        self._others: deque[Letter] = deque()
-        self._waiting: Counter[str] = Counter()
+        self._doors = Lane(letters_max=mailbox_max, sale_quota_max=sale_quota_max)
+        self._others = Lane(letters_max=mailbox_max, sale_quota_max=sale_quota_max)
+        self._parked_by_sale: dict[str, deque[Letter]] = {}  # whose sale is not there yet
+        self._due: dict[str, None] = {}  # sales to sweep
+
+    @property
+    def grant(self) -> Grant:
+        """The right to write, and where the journal ends by now."""
+        return Grant(self.shard_id, self.epoch, self.last_seq)
 
     @property
     def depth(self) -> int:
-        return len(self._doors) + len(self._others)
+        """Letters without an answer."""
+        return self._doors.unanswered + self._others.unanswered
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._doors.queue or self._others.queue or self._due)
+
+    def _lane(self, letter: Letter) -> Lane:
+        return self._doors if isinstance(letter.command, _DOORS) else self._others
 
     def offer(self, letter: Letter) -> None:
         """Take a letter in. Raises a Fault where it can't wait here."""
-        if self.standing is Standing.LOST:
+        if self.lost:
             raise NotOwner
-        full = self.depth >= self._mailbox_max
-        if full or self._waiting[letter.sale_id] >= self._sale_quota_max:
-            raise MailboxFull
-        self._put(letter)
+        self._lane(letter).admit(letter)
 
-    def remind(self, letter: Letter) -> None:
-        """Take in a letter that the owner wrote itself; it is never refused."""
-        self._put(letter)
+    def answer(self, letter: Letter, outcome: Reply | Fault) -> None:
+        self._lane(letter).release(letter)
+        letter.reply_to(outcome)
 
-    def answer_overdue(self, now_ms: int) -> None:
-        """While nothing can be decided, nobody waits past the deadline."""
-        letters = self.take(self.depth)
-        for letter in letters:
-            if letter.deadline_ms < now_ms:
-                letter.reply_to(DeadlinePassed())
-        self.put_back([letter for letter in letters if letter.deadline_ms >= now_ms])
-
-    def _put(self, letter: Letter) -> None:
-        self._waiting[letter.sale_id] += 1
-        lane = self._doors if isinstance(letter.command, _DOORS) else self._others
-        lane.append(letter)
-
-    def put_back(self, letters: list[Letter]) -> None:
-        """Letters that were taken and could not be decided go to the head again, in order."""
-        for letter in reversed(letters):
-            self._waiting[letter.sale_id] += 1
-            lane = self._doors if isinstance(letter.command, _DOORS) else self._others
-            lane.appendleft(letter)
+    def waits(self, sale_id: str) -> bool:
+        return self._doors.waits(sale_id) or self._others.waits(sale_id)
 
     def take(self, letters_max: int) -> list[Letter]:
         taken: list[Letter] = []
         for lane in (self._doors, self._others):
-            while lane and len(taken) < letters_max:
-                letter = lane.popleft()
-                self._waiting[letter.sale_id] -= 1
-                taken.append(letter)
-        if not self.depth:
-            self._waiting.clear()
+            queue = lane.queue
+            while queue and len(taken) < letters_max:
+                taken.append(queue.popleft())
+        return taken
+
+    def put_back(self, letters: Reversible[Letter]) -> None:
+        """Letters that were taken and not decided go to the head again, in order."""
+        for letter in reversed(letters):
+            self._lane(letter).queue.appendleft(letter)
+
+    def park(self, letter: Letter) -> None:
+        self._parked_by_sale.setdefault(letter.sale_id, deque()).append(letter)
+
+    def unpark(self, sale_id: str) -> deque[Letter]:
+        return self._parked_by_sale.pop(sale_id, deque())
+
+    def remind(self, sale_id: str) -> None:
+        """Have the sale end what is due."""
+        if not self.lost:
+            self._due[sale_id] = None
+
+    def take_due(self, sales_max: int) -> list[str]:
+        taken = [sale_id for sale_id, _ in zip(self._due, range(sales_max), strict=False)]
+        for sale_id in taken:
+            del self._due[sale_id]
         return taken
 
     def actor(self, sale_id: str) -> Actor:
         found = self.actor_by_sale.get(sale_id)
         if found is None:
-            found = self.actor_by_sale[sale_id] = Actor(sale_id, self.shard_id)
+            found = self.actor_by_sale[sale_id] = Actor(sale_id, self.shard_id, self.epoch)
         return found
 
-    def resume(self, grant: Grant) -> None:
+    def forget(self, actor: Actor) -> None:
+        del self.actor_by_sale[actor.sale_id]
+        actor.state = None  # also for those who still hold the actor
+
+    def answer_overdue(self, now_ms: int) -> None:
+        """Nobody waits past the deadline, though nothing may be decided now."""
+        for queue in (self._doors.queue, self._others.queue, *self._parked_by_sale.values()):
+            while queue and queue[0].deadline_ms < now_ms:
+                self.answer(queue.popleft(), DeadlinePassed())
+
+    def resume(self, grant: Grant, undecided: list[Letter]) -> None:
         """Ours again under a new epoch: memory is worth nothing until it is loaded afresh."""
-        self.grant = grant
+        self.epoch = grant.epoch
         self.last_seq = grant.last_seq
-        self.put_back(self._forget_actors())
+        self._forget_all()
+        for sale_id in list(self._parked_by_sale):
+            self.put_back(self.unpark(sale_id))
+        self.put_back(undecided)
 
-    def stop(self, standing: Standing, fault: Fault) -> None:
+    def close(self, fault: Fault) -> None:
         """Decide nothing any more; every letter gets its answer."""
-        self.standing = standing
-        for letter in self._forget_actors() + self.take(self.depth):
-            letter.reply_to(fault)
+        self.lost = True
+        self._forget_all()
+        self._due.clear()
+        for sale_id in list(self._parked_by_sale):
+            self.put_back(self.unpark(sale_id))
+        for letter in self.take(self.depth):
+            self.answer(letter, fault)
 
-    def _forget_actors(self) -> list[Letter]:
-        parked = [letter for actor in self.actor_by_sale.values() for letter in actor.parked]
-        self.actor_by_sale.clear()
-        return parked
+    def _forget_all(self) -> None:
+        for actor in list(self.actor_by_sale.values()):
+            self.forget(actor)

@@ -10,7 +10,6 @@ that the question is settled for ever, and the journal answers what the connecti
 """
 
 import asyncio
-import heapq
 import os
 import time
 from collections.abc import Callable, Coroutine
@@ -18,7 +17,6 @@ from collections.abc import Callable, Coroutine
 from msgspec import Struct
 
 from engine.commands import Command, NameAttendee, PlaceOrder, Sweep
-from engine.facts import Entry
 from engine.ids import shard_of
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
@@ -31,18 +29,22 @@ from engine.runtime.faults import (
     SaleDied,
     SaleUnavailable,
 )
+from engine.runtime.forgetting import Forgetter
 from engine.runtime.loading import Loader
-from engine.runtime.ports import Batch, Clock, Grant, Journal, Observer, Snapshot, SnapshotStore
-from engine.runtime.saving import ENTITIES_MAX, Saver
-from engine.runtime.shard import Shard, Standing
+from engine.runtime.ports import Batch, Clock, Grant, Journal, Observer, SnapshotStore
+from engine.runtime.saving import Saver
+from engine.runtime.shard import Shard
+from engine.runtime.turn import Part
+from engine.runtime.wakes import Wakes
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """The runtime's bounds; the defaults suit one process of a small machine."""
 
-    mailbox_max: int = 20_000
+    mailbox_max: int = 20_000  # of a shard's lane
     sale_quota_max: int = 16_000
     turn_letters_max: int = 512
+    turn_sweeps_max: int = 2
     sweep_orders_max: int = 500
     letter_ttl_ms: int = 5_000
     deaths_max: int = 3
@@ -51,15 +53,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     idle_ms: int = 10 * 60 * 1000
     tick_s: float = 0.1
     acquire_retry_s: float = 0.2
-
-
-class _Turn(Struct):
-    """What one turn decided, until it is durable."""
-
-    answers: list[tuple[Shard, Letter, Reply]] = []
-    batches: list[tuple[Shard, Batch]] = []
-    changed: dict[str, Actor] = {}  # those whose next deadline may be another one by now
-    broken: list[Actor] = []
 
 
 class Supervisor:
@@ -75,22 +68,20 @@ class Supervisor:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._journal = journal
-        self._snapshots = snapshots
         self._clock = clock
         self._observer = observer
         self._shards = shards
         self._limits = limits
         self._random = random
         self._shard_by_id: dict[int, Shard] = {}
-        self._wakes: list[tuple[int, str]] = []  # a heap of (deadline_ms, sale id), some outdated
-        self._unsaved: dict[str, Actor] = {}  # whose fast snapshot lags
+        self._in_flight: list[Part] = []
+        self._tasks = asyncio.TaskGroup()
+        self._wakes = Wakes()
         self._work = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loads = 0
+        self._loads: set[asyncio.Task[None]] = set()
         self._ticked = False
         self._recovering = False
         self._stopping = False
-        self._failure: BaseException | None = None
         self._loader = Loader(
             journal=journal,
             snapshots=snapshots,
@@ -99,7 +90,10 @@ class Supervisor:
             loads_max=limits.loads_max,
             deaths_max=limits.deaths_max,
         )
-        self._saver = Saver(snapshots, observer)
+        self._saver = Saver(snapshots=snapshots, clock=clock, observer=observer, spawn=self._spawn)
+        self._forgetter = Forgetter(
+            saver=self._saver, wakes=self._wakes, clock=clock, idle_ms=limits.idle_ms
+        )
 
     # -- the way in ------------------------------------------------------------------------
 
@@ -107,24 +101,37 @@ class Supervisor:
         self, sale_id: str, command: Command, reply_to: Callable[[Reply | Fault], None]
     ) -> None:
         """Leave a letter for a sale. Raises a Fault where it can't be taken."""
+        try:
+            self._post(sale_id, command, reply_to)
+        except Fault as fault:
+            self._observer.letter_refused(type(fault).__name__)
+            raise
+
+    def _post(
+        self, sale_id: str, command: Command, reply_to: Callable[[Reply | Fault], None]
+    ) -> None:
         shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
         if shard is None:
             raise NotOwner
-        if self._recovering or self._stopping:
+        if self._stopping:
             raise SaleUnavailable
+        if self._recovering:
+            raise JournalUnavailable
         deadline_ms = self._clock.now_ms() + self._limits.letter_ttl_ms
         shard.offer(Letter(sale_id, command, deadline_ms, reply_to))
         self._work.set()
 
     def lost_shards(self) -> list[int]:
-        return [s.shard_id for s in self._shard_by_id.values() if s.standing is Standing.LOST]
+        return [shard.shard_id for shard in self._shard_by_id.values() if shard.lost]
 
     @property
     def recovering(self) -> bool:
+        """The journal is away: what an append did is not known yet, and nothing is taken in."""
         return self._recovering
 
     @property
     def depth(self) -> int:
+        """Letters without an answer."""
         return sum(shard.depth for shard in self._shard_by_id.values())
 
     @property
@@ -144,295 +151,248 @@ class Supervisor:
             self._remind(sale_id)
 
     async def run(self) -> None:
-        """Decide until `stop`; whatever was taken in by then is answered."""
-        ticking = asyncio.create_task(self._tick(), name="deadlines")
+        """Decide until `stop`; whatever was taken in by then is answered, at death as well."""
         try:
-            while not self._stopping or self.depth or self._loads:
-                await self._work.wait()
-                self._work.clear()
-                if self._failure is not None:
-                    raise self._failure
-                await self._take_turn()
+            async with self._tasks:
+                ticking = self._tasks.create_task(self._tick(), name="deadlines")
+                while not self._stopping or self.depth:
+                    await self._work.wait()
+                    self._work.clear()
+                    await self._take_turn()
+                for task in (ticking, *self._loads):
+                    task.cancel()
+                await self._saver.finish(self._alive())
         finally:
-            ticking.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(ticking, *self._tasks, return_exceptions=True)
-        await self._save_all()
+            self._stopping = True
+            for part in self._in_flight:
+                part.refuse(OutcomeUnknown())
+            for shard in self._shard_by_id.values():
+                shard.close(SaleUnavailable())
 
     def stop(self) -> None:
         """Take nothing more in; `run` ends once every letter has its answer."""
         self._stopping = True
         self._work.set()
 
-    async def _tick(self) -> None:
-        while True:
-            await self._clock.sleep(self._limits.tick_s)
-            now_ms = self._clock.now_ms()
-            while self._wakes and self._wakes[0][0] <= now_ms:
-                deadline_ms, sale_id = heapq.heappop(self._wakes)
-                actor = self._shard_of(sale_id).actor_by_sale.get(sale_id)
-                if actor is None:
-                    self._remind(sale_id)
-                elif actor.wake_at_ms == deadline_ms:
-                    actor.wake_at_ms = None
-                    self._remind(sale_id)
-            self._forget_idle(now_ms)
-            self._ticked = True
-            self._work.set()
+    def _alive(self) -> list[Actor]:
+        shards = self._shard_by_id.values()
+        actors = [actor for shard in shards for actor in shard.actor_by_sale.values()]
+        return [actor for actor in actors if actor.state is not None]
 
     def _shard_of(self, sale_id: str) -> Shard:
         return self._shard_by_id[shard_of(sale_id, self._shards)]
 
     def _remind(self, sale_id: str) -> None:
-        """Have the sale end what is due."""
-        sweep = Sweep(self._limits.sweep_orders_max, self._random(32))
-        never_ms = 1 << 62
-        shard = self._shard_of(sale_id)
-        shard.remind(Letter(sale_id, sweep, never_ms, _nobody_waits))
+        self._shard_of(sale_id).remind(sale_id)
         self._work.set()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A bug in the runtime's own tasks ends the process: nothing else may come of them."""
+        return self._tasks.create_task(work)
+
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.tick_s)
+            now_ms = self._clock.now_ms()
+            for sale_id in self._wakes.take_due(now_ms):
+                self._remind(sale_id)
+            for part in self._in_flight:
+                part.answer_late(now_ms)
+            for shard in self._shard_by_id.values():
+                shard.answer_overdue(now_ms)
+            self._ticked = True
+            self._work.set()
 
     # -- a turn ----------------------------------------------------------------------------
 
     async def _take_turn(self) -> None:
-        turn = _Turn()
-        for shard in self._shard_by_id.values():
-            if shard.depth and shard.standing is Standing.OURS:
-                self._decide(shard, turn)
-        if turn.batches:
-            await self._commit(turn)
-        else:
-            await asyncio.sleep(0)  # a storm of refusals must not starve those who ask
-        for _, letter, reply in turn.answers:
-            letter.reply_to(reply)
-        for actor in turn.broken:
-            actor.loading = False
-            self._ensure_loaded(self._shard_of(actor.sale_id), actor)
-        for actor in turn.changed.values():
-            self._schedule(actor)
-        self._save_some()
-        if self.depth:
+        busy = [shard for shard in self._shard_by_id.values() if shard.has_work]
+        self._in_flight = [self._decide(shard) for shard in busy]
+        await self._commit(self._in_flight)
+        self._in_flight = []
+        self._tend()
+        if any(shard.has_work for shard in busy):
             self._work.set()
 
-    def _decide(self, shard: Shard, turn: _Turn) -> None:
-        entries: list[Entry] = []
-        keys: list[tuple[str, bytes]] = []
+    def _decide(self, shard: Shard) -> Part:
+        part = Part(shard)
+        limits = self._limits
         now_ms = self._clock.now_ms()
-        for letter in shard.take(self._limits.turn_letters_max):
+        for sale_id in shard.take_due(limits.turn_sweeps_max):
+            actor = shard.actor(sale_id)
+            if actor.state is None:
+                actor.reminded = True
+                self._ensure_loaded(shard, actor)
+            else:
+                sweep = Sweep(limits.sweep_orders_max, self._random(32))
+                self._handle(part, actor, sweep, now_ms)
+                part.changed[sale_id] = actor
+        for letter in shard.take(limits.turn_letters_max):
             if letter.deadline_ms < now_ms:
-                letter.reply_to(DeadlinePassed())
+                shard.answer(letter, DeadlinePassed())
                 continue
             actor = shard.actor(letter.sale_id)
             if actor.state is None:
-                actor.parked.append(letter)
+                shard.park(letter)
                 self._ensure_loaded(shard, actor)
                 continue
-            try:
-                decided, reply = actor.handle(letter.command, now_ms)
-            except Exception as bug:  # the actor dies; what it decided before stands
-                self._bury(actor, letter, bug, turn)
-                continue
-            turn.answers.append((shard, letter, reply))
-            if decided:
-                entries += decided
-                keys += _personal_key(letter.command)
-            if decided or isinstance(letter.command, Sweep):
-                turn.changed[actor.sale_id] = actor
-        if entries:
-            seq = shard.last_seq + 1
-            batch = Batch(shard.shard_id, shard.grant.epoch, seq, tuple(entries), tuple(keys))
-            turn.batches.append((shard, batch))
+            reply = self._handle(part, actor, letter.command, now_ms)
+            if isinstance(reply, SaleDied):
+                shard.answer(letter, reply)
+            else:
+                part.answers.append((letter, reply))
+        return part
 
-    def _bury(self, actor: Actor, letter: Letter, bug: Exception, turn: _Turn) -> None:
+    def _handle(self, part: Part, actor: Actor, command: Command, now_ms: int) -> Reply | SaleDied:
+        try:
+            entries, reply = actor.handle(command, now_ms)
+        except Exception as bug:  # noqa: BLE001 the actor dies; what it decided before stands
+            self._bury(part, actor, bug)
+            return SaleDied()
+        if entries:
+            part.entries += entries
+            part.personal_keys += _personal_key(command)
+            part.changed[actor.sale_id] = actor
+        return reply
+
+    def _bury(self, part: Part, actor: Actor, bug: Exception) -> None:
         actor.state = None
         actor.loading = True  # not before this turn is durable
-        turn.broken.append(actor)
-        turn.changed.pop(actor.sale_id, None)
-        self._unsaved.pop(actor.sale_id, None)
+        actor.reminded = True
+        part.broken.append(actor)
         self._loader.died(actor.sale_id, bug)
-        letter.reply_to(SaleDied())
 
-    async def _commit(self, turn: _Turn) -> None:
+    async def _commit(self, parts: list[Part]) -> None:
+        writing = [part for part in parts if part.entries]
+        if writing:
+            await self._append(writing)
+        else:
+            await asyncio.sleep(0)  # a storm of refusals must not starve those who ask
+        for part in parts:
+            if not part.entries:
+                self._settle(part)
+
+    async def _append(self, parts: list[Part]) -> None:
         began = time.perf_counter()
+        batches = [part.batch() for part in parts]
+        letters = sum(len(part.answers) for part in self._in_flight)
         try:
-            committed = await self._journal.append([batch for _, batch in turn.batches])
+            committed = await self._journal.append(batches)
         except (JournalUnavailable, OutcomeUnknown) as fault:
             self._observer.journal_failed(fault)
-            await self._recover(turn)
+            await self._recover(parts, batches)
             return
-        for shard, batch in turn.batches:
-            if batch.shard_id in committed:
-                self._advance(shard, batch, turn)
+        for part in parts:
+            if part.shard.shard_id in committed:
+                part.shard.last_seq += 1
+                self._settle(part)
             else:
-                self._lose(shard, turn)
-        facts = sum(len(batch.entries) for _, batch in turn.batches)
-        seconds = time.perf_counter() - began
-        self._observer.turn_committed(len(turn.answers), facts, seconds)
+                self._lose(part)
+        facts = sum(len(batch.entries) for batch in batches)
+        self._observer.turn_committed(letters, facts, time.perf_counter() - began)
 
-    def _advance(self, shard: Shard, batch: Batch, turn: _Turn) -> None:
-        shard.last_seq = batch.seq
-        for actor in turn.changed.values():
-            if actor.shard_id == shard.shard_id:
-                actor.journal_seq = batch.seq
-                self._unsaved[actor.sale_id] = actor
+    def _settle(self, part: Part) -> None:
+        """All that the part was computed from is durable."""
+        shard = part.shard
+        for actor in part.changed.values():
+            actor.journal_seq = shard.last_seq
+            self._saver.lags(actor)
+            self._schedule(shard, actor)
+        part.deliver()
+        for actor in part.broken:
+            actor.loading = False
+            self._ensure_loaded(shard, actor)
 
-    def _lose(self, shard: Shard, turn: _Turn) -> None:
+    def _lose(self, part: Part) -> None:
         """Fenced: what this turn decided for the shard never was."""
-        self._observer.shard_lost(shard.shard_id)
-        for letter in self._withdraw(shard, turn):
-            letter.reply_to(NotOwner())
-        shard.stop(Standing.LOST, NotOwner())
-
-    def _withdraw(self, shard: Shard, turn: _Turn) -> list[Letter]:
-        """Take the shard's part out of the turn, and its actors' memory with it."""
-        letters = [letter for where, letter, _ in turn.answers if where is shard]
-        turn.answers = [answer for answer in turn.answers if answer[0] is not shard]
-        turn.broken = [actor for actor in turn.broken if actor.shard_id != shard.shard_id]
-        for sale_id in shard.actor_by_sale:
-            turn.changed.pop(sale_id, None)
-            self._unsaved.pop(sale_id, None)
-        return letters
+        self._observer.shard_lost(part.shard.shard_id)
+        part.refuse(NotOwner())
+        part.shard.close(NotOwner())
 
     # -- the unknown end -------------------------------------------------------------------
 
-    async def _recover(self, turn: _Turn) -> None:
+    async def _recover(self, parts: list[Part], batches: list[Batch]) -> None:
         """Take the shards of a doubtful append anew until it is known what became of it."""
-        self._recovering = True
-        try:
-            while not await self._settle(turn):
-                self._answer_the_late(turn)
-                await self._clock.sleep(self._limits.acquire_retry_s)
-        finally:
-            self._recovering = False
+        while (known := await self._find_out(batches)) is None:
+            self._recovering = True
+            if self._stopping and not self.depth:
+                for part in parts:
+                    part.shard.close(NotOwner())
+                return
+            await self._clock.sleep(self._limits.acquire_retry_s)
+        self._recovering = False
+        grant_by_shard, landed = known
+        for part, stands in zip(parts, landed, strict=True):
+            self._resume(part, grant_by_shard.get(part.shard.shard_id), stands)
 
-    async def _settle(self, turn: _Turn) -> bool:
+    async def _find_out(self, batches: list[Batch]) -> tuple[dict[int, Grant], list[bool]] | None:
         try:
-            grants = await self._journal.acquire([batch.shard_id for _, batch in turn.batches])
-            landed = [await self._journal.landed(batch) for _, batch in turn.batches]
+            grants = await self._journal.acquire([batch.shard_id for batch in batches])
+            landed = [await self._journal.landed(batch) for batch in batches]
         except (JournalUnavailable, OutcomeUnknown) as fault:
             self._observer.journal_failed(fault)
-            return False
-        grant_by_shard = {grant.shard_id: grant for grant in grants}
-        for (shard, _), stands in zip(turn.batches, landed, strict=True):
-            self._resume(shard, grant_by_shard[shard.shard_id], stands, turn)
-        return True
+            return None
+        return {grant.shard_id: grant for grant in grants}, landed
 
-    def _resume(self, shard: Shard, grant: Grant, stands: bool, turn: _Turn) -> None:
-        durable = [answer for answer in turn.answers if answer[0] is shard and stands]
-        undecided = self._withdraw(shard, turn)
-        shard.resume(grant)
-        if stands:
-            turn.answers += durable
-        else:
-            shard.put_back(undecided)
-        for sale_id in {letter.sale_id for letter in undecided}:
-            self._remind(sale_id)
-
-    def _answer_the_late(self, turn: _Turn) -> None:
-        """Nobody waits for ever: what was in the doubtful append is unknown, the rest undecided."""
-        now_ms = self._clock.now_ms()
-        late = [answer for answer in turn.answers if answer[1].deadline_ms < now_ms]
-        turn.answers = [answer for answer in turn.answers if answer[1].deadline_ms >= now_ms]
-        for _, letter, _ in late:
-            letter.reply_to(OutcomeUnknown())
-        for shard in self._shard_by_id.values():
-            shard.answer_overdue(now_ms)
+    def _resume(self, part: Part, grant: Grant | None, landed: bool) -> None:
+        if landed:
+            part.deliver()
+        if grant is None:
+            self._lose(part)
+            return
+        undecided, part.answers = [letter for letter, _ in part.answers], []
+        part.shard.resume(grant, undecided)
+        for actor in (*part.changed.values(), *part.broken):
+            self._remind(actor.sale_id)
 
     # -- between turns ---------------------------------------------------------------------
 
     def _ensure_loaded(self, shard: Shard, actor: Actor) -> None:
         if not actor.loading:
             actor.loading = True
-            self._own(self._bring_to_life(shard, actor))
+            task = self._spawn(self._load(shard, actor))
+            self._loads.add(task)
+            task.add_done_callback(self._loads.discard)
 
-    async def _bring_to_life(self, shard: Shard, actor: Actor) -> None:
-        self._loads += 1
+    async def _load(self, shard: Shard, actor: Actor) -> None:
+        sale_id = actor.sale_id
         fault = await self._loader.load(actor, shard.grant)
-        self._loads -= 1
+        if shard.actor_by_sale.get(sale_id) is not actor:
+            actor.state = None  # forgotten while it was loading; its letters went elsewhere
+            return
         actor.loading = False
         self._work.set()
-        if shard.actor_by_sale.get(actor.sale_id) is not actor:
-            return  # forgotten while it was loading; its letters went elsewhere
-        parked = list(actor.parked)
-        actor.parked.clear()
+        letters = shard.unpark(sale_id)
         if fault is not None:
-            del shard.actor_by_sale[actor.sale_id]
-            retry_ms = self._clock.now_ms() + self._limits.reload_ms
-            heapq.heappush(self._wakes, (retry_ms, actor.sale_id))
-            for letter in parked:
-                letter.reply_to(fault)
+            shard.forget(actor)
+            if actor.reminded:
+                self._wakes.set(sale_id, self._clock.now_ms() + self._limits.reload_ms)
+            for letter in letters:
+                shard.answer(letter, fault)
             return
-        shard.put_back(parked)
-        self._unsaved[actor.sale_id] = actor
-        self._schedule(actor)
+        actor.reminded = False
+        shard.put_back(letters)
+        self._saver.lags(actor)
+        self._schedule(shard, actor)
+        self._forgetter.met(shard, actor)
 
-    def _schedule(self, actor: Actor) -> None:
+    def _schedule(self, shard: Shard, actor: Actor) -> None:
         """Know of the sale's next deadline."""
-        if actor.state is None:
+        deadline_ms = actor.state.next_deadline_ms() if actor.state is not None else None
+        if deadline_ms is None:
             return
-        deadline_ms = actor.state.next_deadline_ms()
-        if deadline_ms is not None and deadline_ms <= self._clock.now_ms():
-            self._remind(actor.sale_id)
-        elif deadline_ms is not None and deadline_ms != actor.wake_at_ms:
-            actor.wake_at_ms = deadline_ms
-            heapq.heappush(self._wakes, (deadline_ms, actor.sale_id))
+        if deadline_ms <= self._clock.now_ms():
+            shard.remind(actor.sale_id)
+        else:
+            self._wakes.set(actor.sale_id, deadline_ms)
 
-    def _save_some(self) -> None:
-        """Read what the snapshots lack, a bounded piece a turn, and send it off."""
-        budget = ENTITIES_MAX
-        for actor in list(self._unsaved.values()):
-            state = actor.state
-            if state is None or not state.touched:
-                del self._unsaved[actor.sale_id]
-                continue
-            early = len(state.touched) >= ENTITIES_MAX // 2
-            if actor.saving or budget <= 0 or not (self._ticked or early):
-                continue
-            actor.saving = True
-            delta = actor.delta(self._shard_of(actor.sale_id).grant.epoch, budget)
-            budget -= len(delta.entities)
-            self._own(self._saver.save(actor, delta))
-        self._ticked = False
-
-    async def _save_all(self) -> None:
-        """At the end: both snapshots of every sale, so that the next start replays nothing."""
-        for shard in self._shard_by_id.values():
-            for actor in shard.actor_by_sale.values():
-                if actor.state is not None and shard.standing is Standing.OURS:
-                    await self._saver.save_last(actor, shard.grant.epoch)
-
-    def _forget_idle(self, now_ms: int) -> None:
-        for shard in self._shard_by_id.values():
-            for actor in list(shard.actor_by_sale.values()):
-                if actor.state is None or actor.parked:
-                    continue
-                if not actor.state.header.seq:
-                    del shard.actor_by_sale[actor.sale_id]  # there is no such sale
-                elif actor.resting(now_ms - self._limits.idle_ms):
-                    actor.saving = True
-                    kept = actor.whole_snapshot(shard.grant.epoch)
-                    self._own(self._passivate(shard, actor, kept))
-
-    async def _passivate(self, shard: Shard, actor: Actor, kept: Snapshot) -> None:
-        await self._saver.keep(actor, kept)
-        unchanged = actor.state is not None and actor.state.header.seq == kept.seq
-        if unchanged and not actor.parked and shard.actor_by_sale.get(actor.sale_id) is actor:
-            del shard.actor_by_sale[actor.sale_id]
-
-    def _own(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-
-    def _disown(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = task.exception()  # a bug in the runtime itself ends the process
-            self._work.set()
-
-
-def _nobody_waits(_: Reply | Fault) -> None:
-    """The owner's own letters need no answer."""
+    def _tend(self) -> None:
+        """Snapshots and forgetting, at the only time when all that memory holds is durable."""
+        if self._ticked:
+            self._ticked = False
+            self._saver.tick()
+            self._forgetter.forget_some(self._shard_by_id.values())
+        self._saver.send_some()
 
 
 def _personal_key(command: Command) -> list[tuple[str, bytes]]:

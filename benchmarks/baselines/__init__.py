@@ -1,0 +1,1 @@
+"""The designs we measure ourselves against, behind the same HTTP server."""

@@ -1,0 +1,53 @@
+"""The rows of the projected tables, as they are read back. Data only."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class OrderRow(Struct, frozen=True):
+    order_id: str
+    event_id: str
+    buyer_id: str
+    status: str
+    cancel_reason: str | None
+    currency: str
+    total_minor: int
+    refunded_minor: int
+    placed_at: datetime
+    expires_at: datetime
+    confirmed_at: datetime | None
+
+
+class CheckInRow(Struct, frozen=True):
+    seq: int
+    device_id: str
+    nonce: str
+    order_id: str | None
+    number: int | None
+    tier_id: str | None
+    gate: str | None
+    result: str
+    reason: str | None
+    override_reason: str | None
+    scanned_at: datetime | None
+    decided_at: datetime
+    undone_at: datetime | None
+    undone_by: str | None
+
+
+class PendingRefund(Struct, frozen=True):
+    refund_id: str
+    order_id: str
+    payment_id: str
+    amount_minor: int
+
+
+class SandboxPayment(Struct, frozen=True):
+    """A payment in the embedded provider's books; `outcome` None: neither paid nor declined."""
+
+    payment_id: str
+    order_id: str
+    amount_minor: int
+    currency: str
+    outcome: str | None

@@ -1,0 +1,65 @@
+"""Work in the background that goes on as long as the process does.
+
+A chore that fails is logged and tried again at its next turn: each may be done twice, none is lost.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+
+import structlog
+
+from engine import ids
+from engine.commands import SettleRefund
+from engine.projection import PendingRefund
+from gateway.payments.provider import ProviderUnavailable
+from gateway.payments.sandbox import Sandbox
+from gateway.ports import Ports
+
+REFUNDS_MAX = 100
+ENDED_MAX = 50
+
+
+async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+    log = structlog.get_logger("chores")
+    while True:
+        try:
+            await chore()
+        except Exception as error:
+            log.warning("chore failed", chore=name, error=repr(error))
+        await asyncio.sleep(seconds)
+
+
+class Chores:
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    def all(self) -> list[Coroutine[None, None, None]]:
+        chores = [
+            every(5.0, "complete ended events", self.complete_ended_events),
+            every(0.5, "send money back", self.send_money_back),
+        ]
+        if isinstance(self._ports.payments, Sandbox):
+            chores.append(every(2.0, "repeat webhooks", self._ports.payments.tell_the_untold))
+        return chores
+
+    async def complete_ended_events(self) -> None:
+        now = datetime.fromtimestamp(self._ports.clock.now_ms() / 1000, UTC)
+        await self._ports.catalogue.complete_ended(now, ENDED_MAX)
+
+    async def send_money_back(self) -> None:
+        """Every refund that the projection shows as pending; the provider does each id once."""
+        for refund in await self._ports.projections.pending_refunds(REFUNDS_MAX):
+            await self._send_back(refund)
+
+    async def _send_back(self, refund: PendingRefund) -> None:
+        provider = self._ports.payments
+        event_id = ids.event_of_order(refund.order_id)
+        if provider is None or event_id is None:
+            return
+        try:
+            done = await provider.refund(refund.refund_id, refund.payment_id, refund.amount_minor)
+        except ProviderUnavailable:
+            return
+        settled = SettleRefund(refund.order_id, refund.refund_id, done)
+        await self._ports.mailbox.ask(event_id, settled)

@@ -1,0 +1,131 @@
+"""Starts the processes of one machine, restarts those that die, and stops them all together.
+
+The listening socket belongs to the launcher and is inherited: while a node is being restarted its
+buyers wait in the backlog instead of being refused. A process that the launcher started ends with
+it, however it ends: it watches the other end of a pipe.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import click
+import structlog
+
+BACKLOG = 16_384
+RESTARTS_MAX = 10
+RESTARTS_WINDOW_S = 60.0
+RESTART_PAUSE_S = 0.2
+STOP_S = 10.0
+START_S = 60.0
+
+
+class LaunchError(Exception):
+    """A process can't be started or kept alive; the message is for whoever starts the program."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises LaunchError where the port is taken or not ours to take."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise LaunchError(f"can't listen on {host}:{port}: {error}") from None
+    return listening
+
+
+class Node:
+    """One process, kept alive."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], fds: list[int]
+    ) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._environment = environment
+        self._fds = fds
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = structlog.get_logger("launcher")
+
+    async def start(self) -> None:
+        """Returns once the process says that it is ready."""
+        ready, says_ready = os.pipe()
+        watched, self._life = os.pipe()
+        command = [sys.executable, "-m", "gateway", "node", *self._arguments]
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            f"--ready-fd={says_ready}",
+            f"--life-fd={watched}",
+            env=self._environment,
+            pass_fds=[*self._fds, says_ready, watched],
+        )
+        os.close(says_ready)
+        os.close(watched)
+        said = await asyncio.to_thread(os.read, ready, 1)
+        os.close(ready)
+        if not said:
+            raise LaunchError(f"{self.name} did not start")
+
+    async def keep_alive(self) -> None:
+        """Restart the process whenever it ends. Raises LaunchError if that is of no use."""
+        deaths: deque[float] = deque(maxlen=RESTARTS_MAX)
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            os.close(self._life)
+            deaths.append(time.monotonic())
+            self._log.error("process ended, restarting", process=self.name, code=code)
+            if len(deaths) == RESTARTS_MAX and deaths[-1] - deaths[0] < RESTARTS_WINDOW_S:
+                raise LaunchError(f"{self.name} keeps ending (code {code}); see the lines above")
+            await asyncio.sleep(RESTART_PAUSE_S)
+            await self._start_again()
+
+    async def _start_again(self) -> None:
+        try:
+            await self.start()
+        except LaunchError as error:
+            self._log.error("restart failed", process=self.name, error=str(error))
+
+    async def stop(self) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_S)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def run(nodes: Sequence[Node], ready: str) -> None:
+    """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stopping.set)
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        click.echo(ready)
+        await _until(stopping, nodes)
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def _until(stopping: asyncio.Event, nodes: Sequence[Node]) -> None:
+    keeping = [asyncio.create_task(node.keep_alive(), name=node.name) for node in nodes]
+    stop = asyncio.create_task(stopping.wait(), name="stop")
+    done, _ = await asyncio.wait([stop, *keeping], return_when=asyncio.FIRST_COMPLETED)
+    for task in [stop, *keeping]:
+        task.cancel()
+    await asyncio.gather(stop, *keeping, return_exceptions=True)
+    for task in done:
+        task.result()
