@@ -36,13 +36,14 @@ from gateway.launcher import LaunchError, Node
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports, Readiness
 from gateway.settings import Settings, SettingsError, read
-from persistence.catalogue import Catalogue, heal
+from persistence.catalogue import Catalogue
 from persistence.embedded import (
     EmbeddedPostgres,
     EmbeddedRedis,
     EmbeddedServerError,
     claim_data_folder,
 )
+from persistence.healing import heal
 from persistence.journal import PostgresJournal, assert_shards
 from persistence.migrations import MigrationError, migrate
 from persistence.projector import Projector

@@ -33,7 +33,7 @@ class Edge:
         self._log = structlog.get_logger("http")
 
     @web.middleware
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
         route = self._route_by_handler.get(request.match_info.handler)
         principal, code = None, ""
@@ -109,7 +109,7 @@ def _of_http_exception(error: web.HTTPException) -> Problem:
 def build(ports: Ports) -> web.Application:
     production = ports.settings.production
     routes = [route for route in ROUTES if not (production and route.development_only)]
-    app = web.Application(middlewares=[Edge(ports, routes)], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(middlewares=[Edge(ports, routes).handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
     for route in routes:
         app.router.add_route(route.method, route.path, route.handler)

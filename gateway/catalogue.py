@@ -1,4 +1,4 @@
-"""What the edge asks of the catalogue, and how its changes are answered.
+"""What the edge asks of the catalogue, how its bodies are typed and its changes answered.
 
 Every method answers a record or a Rejection; a creating one also `Stored`, where its idempotency
 key has been used before. `changes` holds the fields of a record by name.
@@ -8,11 +8,11 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from engine.catalogue import Booking, Event, Once, Slot, Stored, Tier, Venue
 from engine.commands import Caller, Gate, Key
@@ -32,6 +32,13 @@ from gateway.http import (
 ID_RANDOM_BYTES = 10
 
 _T = TypeVar("_T")
+
+# Postgres takes no NUL in a text.
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
+Amount = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
+Currency = Annotated[str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$")]
+Hours = Annotated[float, Meta(ge=0, le=24 * 366)]
 
 
 class Catalogue(Protocol):
@@ -73,6 +80,10 @@ class Catalogue(Protocol):
         self, caller: Caller, event_id: str, step: Step, once: Once | None
     ) -> Event | Stored | Rejection: ...
 
+    async def complete_ended(self, now: datetime, limit: int) -> int:
+        """Complete events that are over by `now`; how many it were."""
+        ...
+
     async def set_gates(
         self, caller: Caller, event_id: str, gates: tuple[Gate, ...]
     ) -> Event | Rejection: ...
@@ -96,17 +107,16 @@ class Catalogue(Protocol):
     ) -> Booking | Stored | Rejection: ...
 
 
-class NoBody(Body):
+class NoBody(Body, frozen=True):
     """The body of a request that says all in its path."""
 
 
 def optional(body: type[Body]) -> type[Body]:
     """A PATCH body: any of the fields of `body`, none of them required."""
-    fields = [
-        (field.name, field.type | UnsetType, UNSET) for field in msgspec.structs.fields(body)
-    ]
+    fields = [(field.name, field.type | UnsetType, UNSET) for field in msgspec.structs.fields(body)]
     name = f"{body.__name__}Change"
-    return msgspec.defstruct(name, fields, bases=(Body,), frozen=True, kw_only=True)
+    made = msgspec.defstruct(name, fields, bases=(Body,), frozen=True, kw_only=True)
+    return cast(type[Body], made)
 
 
 def given(body: Struct) -> dict[str, Any]:
@@ -151,9 +161,7 @@ def once(
     )
 
 
-def respond(
-    outcome: object, show: Callable[[Any], object], status: int = 200
-) -> web.Response:
+def respond(outcome: object, show: Callable[[Any], object], status: int = 200) -> web.Response:
     match outcome:
         case Rejection():
             return refused(outcome)

@@ -12,6 +12,7 @@ import asyncpg
 from engine.catalogue import Booking, BookingStatus, Slot, Venue
 from engine.rejections import Reason, Rejection
 from persistence import statements
+from persistence.statements import clean
 from persistence.transactions import Connection
 
 COLUMNS = Booking.__struct_fields__
@@ -41,7 +42,7 @@ ORDER BY held_window LIMIT $4
 
 
 async def find(connection: Connection, booking_id: str) -> Booking | None:
-    row = await connection.fetchrow(_SELECT, booking_id)
+    row = await connection.fetchrow(_SELECT, clean(booking_id))
     return _booking(row) if row else None
 
 
@@ -53,7 +54,8 @@ async def calendar(
     limit: int,
 ) -> list[Booking]:
     """Live bookings whose held window touches `window`, earliest first."""
-    rows = await connection.fetch(_CALENDAR, venue_id, asyncpg.Range(*window), after, limit)
+    held = asyncpg.Range(*window)
+    rows = await connection.fetch(_CALENDAR, clean(venue_id), held, clean(after), limit)
     return [_booking(row) for row in rows]
 
 
@@ -106,7 +108,7 @@ async def _conflict(connection: Connection, event_id: str, slot: Slot) -> Reject
     return Rejection(Reason.VENUE_CONFLICT, facts)
 
 
-def _held(slot: Slot) -> asyncpg.Range:
+def _held(slot: Slot) -> "asyncpg.Range[datetime]":
     return asyncpg.Range(*slot.window)
 
 

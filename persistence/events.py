@@ -14,6 +14,7 @@ from engine.catalogue import Category, Event, Tier
 from engine.commands import Caller, Gate, Role
 from engine.lifecycle import EventStatus
 from persistence import statements
+from persistence.statements import clean
 from persistence.transactions import Connection
 
 COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "tiers")
@@ -42,12 +43,12 @@ _UPDATE_TIER = statements.update("tiers", TIER_COLUMNS)
 
 
 async def find(connection: Connection, event_id: str) -> Event | None:
-    return await _first(connection, await connection.fetch(_SELECT, event_id))
+    return await _first(connection, await connection.fetch(_SELECT, clean(event_id)))
 
 
 async def lock(connection: Connection, event_id: str) -> Event | None:
     """The event as it stays until the transaction ends: who would change it waits."""
-    return await _first(connection, await connection.fetch(_LOCKED, event_id))
+    return await _first(connection, await connection.fetch(_LOCKED, clean(event_id)))
 
 
 async def newest(
@@ -56,7 +57,7 @@ async def newest(
     """Newest first; drafts only for those who may see them."""
     everything = viewer is not None and viewer.role is Role.ADMIN
     organizer = viewer.subject if viewer is not None and viewer.role is Role.ORGANIZER else None
-    rows = await connection.fetch(_NEWEST, limit, after, everything, organizer)
+    rows = await connection.fetch(_NEWEST, limit, clean(after), everything, organizer)
     return await _events(connection, rows)
 
 
@@ -65,7 +66,7 @@ async def ended(connection: Connection, now: datetime, limit: int) -> list[str]:
 
 
 async def event_of_tier(connection: Connection, tier_id: str) -> str | None:
-    event_id: str | None = await connection.fetchval(_EVENT_OF_TIER, tier_id)
+    event_id: str | None = await connection.fetchval(_EVENT_OF_TIER, clean(tier_id))
     return event_id
 
 

@@ -37,7 +37,8 @@ async def claim(connection: Connection, once: Once) -> Stored | Rejection | None
         await connection.execute(_DELETE, DELETED_MAX)
         return None
     row = await connection.fetchrow(_SELECT, key.digest)
-    assert row is not None
+    if row is None:  # its 24 hours have just ended
+        return await claim(connection, once)
     if row["fingerprint"] != key.fingerprint:
         return Rejection(Reason.IDEMPOTENCY_KEY_REUSED)
     return Stored(row["status"], row["body"])

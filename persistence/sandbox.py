@@ -4,7 +4,6 @@ import asyncpg
 
 from engine.projection import SandboxPayment
 
-
 _COLUMNS = "payment_id, order_id, amount_minor, currency, outcome"
 
 

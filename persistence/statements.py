@@ -24,3 +24,11 @@ def newest(table: str, columns: Sequence[str], condition: str = "true") -> str:
         f" OR (created_at, {key}) < (SELECT created_at, {key} FROM {table} WHERE {key} = $2))"
         f" ORDER BY created_at DESC, {key} DESC LIMIT $1"
     )
+
+
+def clean(key: str | None) -> str | None:
+    """A key as it may be looked for; what no id of ours can be finds nothing.
+
+    Postgres takes neither NUL nor half a surrogate pair in a text.
+    """
+    return "" if key is not None and not (key.isascii() and key.isprintable()) else key

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from engine.catalogue import Venue, VenueType
 from persistence import statements
+from persistence.statements import clean
 from persistence.transactions import Connection
 
 COLUMNS = Venue.__struct_fields__
@@ -21,17 +22,17 @@ LOCKED = _SELECT + " FOR NO KEY UPDATE"
 
 
 async def find(connection: Connection, venue_id: str) -> Venue | None:
-    row = await connection.fetchrow(_SELECT, venue_id)
+    row = await connection.fetchrow(_SELECT, clean(venue_id))
     return _venue(row) if row else None
 
 
 async def lock(connection: Connection, venue_id: str) -> Venue | None:
-    row = await connection.fetchrow(LOCKED, venue_id)
+    row = await connection.fetchrow(LOCKED, clean(venue_id))
     return _venue(row) if row else None
 
 
 async def newest(connection: Connection, after: str | None, limit: int) -> list[Venue]:
-    return [_venue(row) for row in await connection.fetch(_NEWEST, limit, after)]
+    return [_venue(row) for row in await connection.fetch(_NEWEST, limit, clean(after))]
 
 
 async def insert(connection: Connection, venue: Venue) -> None:

@@ -65,7 +65,7 @@ async def _availability(ports: Ports, event_id: str) -> Availability | None:
     if view is not None:
         return _of_sale(view, now_ms)
     event = await ports.catalogue.event(event_id)
-    if event is None or event.status is EventStatus.DRAFT:
+    if isinstance(event, Rejection) or event.status is EventStatus.DRAFT:
         return None
     return _of_unopened(event, now_ms)
 

@@ -28,6 +28,7 @@ from gateway.http import (
     refused,
     unknown,
 )
+from gateway.ownership import refuse_stranger
 from gateway.personal import Buyer, unseal
 from gateway.problems import malformed
 from gateway.rendering import attendee_of
@@ -120,8 +121,9 @@ async def check_in(request: web.Request) -> web.Response:
 async def _ask_elsewhere(request: web.Request, event_id: str, command: CheckIn) -> Reply:
     """The sale does not know the token: does the projection, from another event?"""
     ports = ports_of(request)
-    if await ports.catalogue.event(event_id) is None:
-        return Rejection(Reason.UNKNOWN_EVENT)
+    event = await ports.catalogue.event(event_id)
+    if isinstance(event, Rejection):
+        return event
     elsewhere = await ports.projections.token_elsewhere(command.token_digest, event_id)
     return await ports.mailbox.ask(
         event_id,
@@ -143,7 +145,7 @@ async def _may_work_here(request: web.Request, principal: Principal, event_id: s
     if principal.role is Role.SCANNER and principal.event_id != event_id:
         raise forbidden("this device belongs to another event")
     if principal.role is Role.ORGANIZER:
-        refusal = await ports_of(request).catalogue.refuse_organizer(event_id, principal.caller)
+        refusal = await refuse_stranger(request, event_id)
         if refusal is not None and refusal.reason is Reason.NOT_THE_ORGANIZER:
             raise forbidden("this event has another organizer")
 
@@ -215,8 +217,9 @@ async def history(request: web.Request) -> web.Response:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     await _may_work_here(request, principal, event_id)
     ports, limit = ports_of(request), page_limit(request)
-    if await ports.catalogue.event(event_id) is None:
-        return unknown("event")
+    event = await ports.catalogue.event(event_id)
+    if isinstance(event, Rejection):
+        return refused(event)
     after = page_cursor(request) or "0"
     if not after.isdigit():
         raise malformed("cursor: take it from next_cursor as it is")
@@ -270,8 +273,8 @@ async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
     await _may_work_here(request, principal, event_id)
     reply = await ports_of(request).mailbox.ask(event_id, ReadDoors())
     if isinstance(reply, Rejection):
-        known = await ports_of(request).catalogue.event(event_id)
-        return reply if known is None else DoorsAnswer(event_id, 0, {}, {}, {})
+        event = await ports_of(request).catalogue.event(event_id)
+        return event if isinstance(event, Rejection) else DoorsAnswer(event_id, 0, {}, {}, {})
     assert isinstance(reply, DoorsView)
     by_minute = {instant(ms): count for ms, count in sorted(reply.by_minute.items())}
     return DoorsAnswer(event_id, reply.admitted, reply.by_tier, reply.by_gate, by_minute)

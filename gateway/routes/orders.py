@@ -35,6 +35,7 @@ from gateway.http import (
     replayed,
     unknown,
 )
+from gateway.ownership import refuse_stranger
 from gateway.payments.provider import Intent, ProviderUnavailable
 from gateway.personal import Attendee, Buyer, seal
 from gateway.problems import Problem
@@ -154,8 +155,8 @@ def _sealed(body: OrderBody, order_id: str) -> tuple[bytes | None, bytes | None]
 async def _never_opened(request: web.Request, event_id: str) -> web.Response:
     """The sale has never been opened: is there such an event at all?"""
     known = await ports_of(request).catalogue.event(event_id)
-    reason = Reason.UNKNOWN_EVENT if known is None else Reason.EVENT_NOT_ON_SALE
-    return refused(Rejection(reason))
+    refusal = known if isinstance(known, Rejection) else Rejection(Reason.EVENT_NOT_ON_SALE)
+    return refused(refusal)
 
 
 async def read_order(request: web.Request) -> web.Response:
@@ -275,7 +276,7 @@ async def _intent(request: web.Request, command: RequestPayment, view: OrderView
 
 async def list_orders(request: web.Request) -> web.Response:
     ports, event_id = ports_of(request), request.match_info["event_id"]
-    refusal = await ports.catalogue.refuse_organizer(event_id, principal_of(request).caller)
+    refusal = await refuse_stranger(request, event_id)
     if refusal is not None:
         return refused(refusal)
     limit = page_limit(request)

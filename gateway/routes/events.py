@@ -1,0 +1,188 @@
+"""Events: what they are, the steps of their life, and their gates."""
+
+import os
+from datetime import datetime
+from typing import Annotated, Any
+
+from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
+
+from engine import ids
+from engine.catalogue import Category, Event, Venue, refuse_caller, refuse_change
+from engine.commands import Gate
+from engine.lifecycle import EventStatus, Step
+from engine.rejections import Rejection
+from gateway.catalogue import (
+    Currency,
+    Hours,
+    Name,
+    Text,
+    given,
+    new_id,
+    once,
+    optional,
+    refuse_body,
+    respond,
+    respond_page,
+)
+from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit, refused, unknown
+from gateway.problems import malformed
+from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
+from gateway.times import resolve
+
+GATES_MAX = 500
+TIERS_OF_GATE_MAX = 500
+
+Url = Annotated[str, Meta(max_length=2000, pattern=r"^https?://[!-~]+$")]
+
+_INTERNAL = ("opened", "version")
+_TIMES = ("start_time", "end_time")
+
+
+class _Details(Body, frozen=True, kw_only=True):
+    title: Name
+    description: Text = ""
+    category: Category
+    start_time: datetime
+    end_time: datetime
+    cover_image_url: Url | None = None
+    age_restriction: Annotated[int, Meta(ge=0, le=150)] | None = None
+    currency: Currency | UnsetType = UNSET
+    setup_hours_before: Hours = 0
+    teardown_hours_after: Hours = 0
+
+
+class NewEvent(_Details, frozen=True, kw_only=True):
+    """`currency`: the venue's if none is given."""
+
+    venue_id: str
+
+
+EventChange = optional(_Details)
+
+
+class GateBody(Body, frozen=True):
+    """A door; no `tier_ids` admits every tier."""
+
+    name: Name
+    tier_ids: Annotated[tuple[str, ...], Meta(max_length=TIERS_OF_GATE_MAX)] = ()
+
+
+class Gates(Body, frozen=True):
+    gates: Annotated[tuple[GateBody, ...], Meta(max_length=GATES_MAX)]
+
+
+async def create(request: web.Request) -> web.Response:
+    raw = await request.read()
+    body = decode_bytes(raw, NewEvent)
+    catalogue, principal = ports_of(request).catalogue, principal_of(request)
+    venue = await catalogue.venue(body.venue_id)
+    if isinstance(venue, Rejection):
+        return refused(venue)
+    event = Event(
+        event_id=ids.event_id(os.urandom(ids.EVENT_RANDOM_BYTES)),
+        organizer_id=principal.subject,
+        booking_id=new_id("bkg"),
+        status=EventStatus.DRAFT,
+        **{"currency": venue.currency, **in_utc(given(body), venue)},
+    )
+    key = once(request, raw, principal, shown, 201)
+    return respond(await catalogue.add_event(event, key), shown, 201)
+
+
+async def change(request: web.Request) -> web.Response:
+    changes = given(await decode(request, EventChange))
+    catalogue, caller = ports_of(request).catalogue, principal_of(request).caller
+    event = await catalogue.event(request.match_info["event_id"])
+    if isinstance(event, Rejection):
+        return refused(event)
+    if refusal := refuse_change(event, caller):
+        return refused(refusal)
+    venue = await catalogue.venue(event.venue_id)
+    assert isinstance(venue, Venue)
+    changes = in_utc(changes, venue)
+    return respond(await catalogue.change_event(caller, event.event_id, changes), shown)
+
+
+async def read(request: web.Request) -> web.Response:
+    event = await ports_of(request).catalogue.event(request.match_info["event_id"])
+    if isinstance(event, Event) and _hidden(request, event):
+        return unknown("event")
+    return respond(event, shown)
+
+
+async def list_newest(request: web.Request) -> web.Response:
+    ports = ports_of(request)
+    viewer = ports.credentials.principal(request)
+    limit, after = page_limit(request), page_cursor(request)
+    caller = viewer.caller if viewer is not None else None
+    found = await ports.catalogue.events(caller, after, limit + 1)
+    return respond_page(found, limit, shown, lambda event: event.event_id)
+
+
+async def take_step(request: web.Request) -> web.Response:
+    raw = await request.read()
+    refuse_body(raw)
+    principal, step = principal_of(request), Step(request.path.rpartition("/")[2])
+    key = once(request, raw, principal, shown)
+    event_id = request.match_info["event_id"]
+    catalogue = ports_of(request).catalogue
+    return respond(await catalogue.take_step(principal.caller, event_id, step, key), shown)
+
+
+async def set_gates(request: web.Request) -> web.Response:
+    body = await decode(request, Gates)
+    names = [gate.name for gate in body.gates]
+    if len(set(names)) < len(names):
+        raise malformed("Expected every gate's name once - at `$.gates`")
+    gates = tuple(Gate(gate.name, gate.tier_ids) for gate in body.gates)
+    caller, event_id = principal_of(request).caller, request.match_info["event_id"]
+    return respond(await ports_of(request).catalogue.set_gates(caller, event_id, gates), shown)
+
+
+def shown(event: Event) -> dict[str, object]:
+    fields = {name: value for name, value in asdict(event).items() if name not in _INTERNAL}
+    return {**fields, "gates": [asdict(gate) for gate in event.gates]}
+
+
+def in_utc(fields: dict[str, Any], venue: Venue) -> dict[str, Any]:
+    """`fields` with its times as instants; those without offset are the venue's local times."""
+    times = {name: resolve(fields[name], venue.timezone, name) for name in _TIMES if name in fields}
+    return {**fields, **times}
+
+
+def _hidden(request: web.Request, event: Event) -> bool:
+    """A draft is for its organizer alone."""
+    if event.status is not EventStatus.DRAFT:
+        return False
+    viewer = ports_of(request).credentials.principal(request)
+    return viewer is None or refuse_caller(event, viewer.caller) is not None
+
+
+_STEPS = {
+    Step.PUBLISH: "Publish a draft",
+    Step.OPEN_SALES: "Put an event on sale",
+    Step.CLOSE_SALES: "End the sale; it may be opened again",
+    Step.CANCEL: "Cancel an event and refund its orders",
+    Step.COMPLETE: "Complete an event before its end does",
+}
+
+ROUTES = [
+    Route("POST", "/v1/events", create, ORGANIZERS, "Add an event and book its venue", NewEvent),
+    Route("GET", "/v1/events", list_newest, ANYONE, "List the events, newest first"),
+    Route("GET", "/v1/events/{event_id}", read, ANYONE, "Read an event"),
+    Route("PATCH", "/v1/events/{event_id}", change, ORGANIZERS, "Change an event", EventChange),
+    *(
+        Route("POST", f"/v1/events/{{event_id}}/{step}", take_step, ORGANIZERS, summary)
+        for step, summary in _STEPS.items()
+    ),
+    Route(
+        "PUT",
+        "/v1/events/{event_id}/gates",
+        set_gates,
+        ORGANIZERS,
+        "Say which gate admits which tiers",
+        Gates,
+    ),
+]

@@ -1,0 +1,135 @@
+"""Venues, and when they are taken."""
+
+from typing import Annotated, Any, cast
+
+from aiohttp import web
+from msgspec import Meta, Raw
+from msgspec.structs import asdict
+
+from engine.catalogue import Booking, Venue, VenueType
+from engine.rejections import Reason, Rejection
+from gateway.catalogue import (
+    Amount,
+    Currency,
+    Name,
+    Text,
+    given,
+    new_id,
+    once,
+    optional,
+    respond,
+    respond_page,
+)
+from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit, refused
+from gateway.problems import malformed
+from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
+from gateway.times import from_query, is_timezone
+
+FACILITIES_BYTES_MAX = 8 * 1024
+
+
+class NewVenue(Body, frozen=True, kw_only=True):
+    name: Name
+    address: Text = ""
+    city: Name
+    country: Name
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    capacity: Annotated[int, Meta(ge=1, le=10_000_000)]
+    type: VenueType = VenueType.CONFERENCE_CENTER
+    facilities: Raw = Raw(b"{}")
+    timezone: Name
+    is_active: bool = True
+    hire_amount: Amount = 0
+    deposit_amount: Amount = 0
+    currency: Currency = "EUR"
+
+
+VenueChange = optional(NewVenue)
+
+
+async def create(request: web.Request) -> web.Response:
+    raw = await request.read()
+    fields = _checked(asdict(decode_bytes(raw, NewVenue)))
+    venue = Venue(venue_id=new_id("ven"), **fields)
+    key = once(request, raw, principal_of(request), asdict, 201)
+    return respond(await ports_of(request).catalogue.add_venue(venue, key), asdict, 201)
+
+
+async def change(request: web.Request) -> web.Response:
+    changes = _checked(given(await decode(request, VenueChange)))
+    venue_id = request.match_info["venue_id"]
+    return respond(await ports_of(request).catalogue.change_venue(venue_id, changes), asdict)
+
+
+async def read(request: web.Request) -> web.Response:
+    venue_id = request.match_info["venue_id"]
+    return respond(await ports_of(request).catalogue.venue(venue_id), asdict)
+
+
+async def list_newest(request: web.Request) -> web.Response:
+    limit, after = page_limit(request), page_cursor(request)
+    found = await ports_of(request).catalogue.venues(after, limit + 1)
+    return respond_page(found, limit, asdict, lambda venue: venue.venue_id)
+
+
+async def calendar(request: web.Request) -> web.Response:
+    catalogue = ports_of(request).catalogue
+    limit, after = page_limit(request), page_cursor(request)
+    venue = await catalogue.venue(request.match_info["venue_id"])
+    if isinstance(venue, Rejection):
+        return refused(venue)
+    start, end = (
+        from_query(request.query[name], venue.timezone, name) if name in request.query else None
+        for name in ("from", "to")
+    )
+    if start is not None and end is not None and end <= start:
+        return refused(Rejection(Reason.INVALID_TIMES, {"from": start, "to": end}))
+    found = await catalogue.calendar(venue.venue_id, (start, end), after, limit + 1)
+    return respond_page(found, limit, _occupied, lambda booking: booking.booking_id)
+
+
+def _occupied(booking: Booking) -> dict[str, object]:
+    held_from, held_to = booking.slot.window
+    return {
+        "booking_id": booking.booking_id,
+        "event_id": booking.event_id,
+        "from": held_from,
+        "to": held_to,
+        "status": booking.status,
+    }
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    """Raises Problem 400 for what a type can't say."""
+    if "timezone" in fields and not is_timezone(fields["timezone"]):
+        raise malformed("Expected the name of an IANA time zone - at `$.timezone`")
+    if "facilities" in fields:
+        _check_facilities(bytes(cast(Raw, fields["facilities"])))
+    return fields
+
+
+def _check_facilities(facilities: bytes) -> None:
+    if not facilities.lstrip().startswith(b"{") or len(facilities) > FACILITIES_BYTES_MAX:
+        raise malformed(
+            f"Expected an object of at most {FACILITIES_BYTES_MAX} bytes - at `$.facilities`"
+        )
+    try:
+        facilities.decode()
+    except UnicodeDecodeError:
+        raise malformed("Expected UTF-8 - at `$.facilities`") from None
+
+
+ROUTES = [
+    Route("POST", "/v1/venues", create, ORGANIZERS, "Add a venue", NewVenue),
+    Route("GET", "/v1/venues", list_newest, ANYONE, "List the venues, newest first"),
+    Route("GET", "/v1/venues/{venue_id}", read, ANYONE, "Read a venue"),
+    Route("PATCH", "/v1/venues/{venue_id}", change, ORGANIZERS, "Change a venue", VenueChange),
+    Route(
+        "GET",
+        "/v1/venues/{venue_id}/calendar",
+        calendar,
+        ANYONE,
+        "List when a venue is taken, setup and teardown included",
+    ),
+]

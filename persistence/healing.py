@@ -1,0 +1,98 @@
+"""Brings the catalogue forward where a sale is ahead of it.
+
+A catalogue change is told to its sale, and committed after the sale's fact. A crash between the
+two leaves the fact as the truth; the projector meets it and hands it to `heal`. What the sale is
+not told (titles, hours around an event) is lost with the change.
+"""
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from engine import facts as f
+from engine.catalogue import BookingStatus, Event, Tier, from_ms
+from engine.commands import EventTerms, TierTerms
+from engine.configuring import Configured
+from engine.lifecycle import EventStatus
+from persistence import bookings, events, venues
+from persistence.transactions import Connection
+
+
+async def heal(connection: Connection, event_id: str, fact: Configured) -> None:
+    """Do what a fact says, unless the event has its version already."""
+    event = await events.lock(connection, event_id)
+    if event is None or event.version >= fact.version:
+        return
+    healed = replace(_healed(event, fact), version=fact.version)
+    await events.save(connection, healed)
+    match fact:
+        case f.SaleOpened():
+            for terms in fact.tiers:
+                await _heal_tier(connection, event, terms)
+        case f.TierConfigured():
+            await _heal_tier(connection, event, fact.tier)
+        case f.EventConfigured():
+            await _move_booking(connection, healed)
+        case f.EventCancelled():
+            await bookings.cancel(connection, event.booking_id)
+        case _:
+            pass
+
+
+def _healed(event: Event, fact: Configured) -> Event:
+    match fact:
+        case f.SaleOpened():
+            status = EventStatus.ON_SALE
+            return replace(_with(event, fact.terms), status=status, opened=True, gates=fact.gates)
+        case f.EventConfigured():
+            return _with(event, fact.terms)
+        case f.TierConfigured():
+            return event
+        case f.GatesConfigured():
+            return replace(event, gates=fact.gates)
+        case f.SaleClosed():
+            return replace(event, status=EventStatus.PUBLISHED)
+        case f.EventCancelled():
+            return replace(event, status=EventStatus.CANCELLED)
+        case f.EventCompleted():
+            return replace(event, status=EventStatus.COMPLETED)
+        case _:
+            assert_never(fact)
+
+
+def _with(event: Event, terms: EventTerms) -> Event:
+    return replace(
+        event,
+        currency=terms.currency,
+        start_time=from_ms(terms.starts_at_ms),
+        end_time=from_ms(terms.ends_at_ms),
+    )
+
+
+async def _heal_tier(connection: Connection, event: Event, terms: TierTerms) -> None:
+    tier = Tier(
+        terms.tier_id,
+        event.event_id,
+        terms.name,
+        terms.price_minor,
+        terms.quantity,
+        from_ms(terms.sale_start_ms),
+        from_ms(terms.sale_end_ms),
+        terms.per_order_max,
+    )
+    if any(known.tier_id == tier.tier_id for known in event.tiers):
+        await events.save_tier(connection, tier)
+    else:
+        await events.insert_tier(connection, tier)
+
+
+async def _move_booking(connection: Connection, event: Event) -> None:
+    """The hall goes with the event, unless somebody has taken it since the crash.
+
+    Then the booking stays as it was: the sale's word on the times stands, and the organizer sees
+    that the booking is for others.
+    """
+    booking = await bookings.find(connection, event.booking_id)
+    if booking is not None and booking.status is not BookingStatus.CANCELLED:
+        await venues.lock(connection, booking.venue_id)
+        await bookings.move(connection, booking, replace(event.slot, venue_id=booking.venue_id))

@@ -1,0 +1,1 @@
+"""The edge, over real HTTP against a real server."""

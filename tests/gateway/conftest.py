@@ -1,0 +1,25 @@
+"""One real server for all tests of this room."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.server import Server, running
+from tests.shop import Shop
+
+DOORS_ALWAYS_OPEN = {"STAMPEDE_DOORS_OPEN_HOURS": "200000"}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    folder = tmp_path_factory.mktemp("server") / "data"
+    async with running(folder, DOORS_ALWAYS_OPEN) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shop(server: Server) -> AsyncIterator[Shop]:
+    async with aiohttp.ClientSession() as session:
+        yield Shop(server.url, session)

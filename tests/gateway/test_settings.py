@@ -1,0 +1,38 @@
+"""Settings are read once; what is unknown or impossible stops the start with its name."""
+
+import pytest
+
+from gateway.settings import SettingsError, read
+
+
+def test_the_defaults_stand_without_any_environment() -> None:
+    settings = read({"PATH": "/usr/bin"})
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
+    assert settings.order_hold_seconds == 900
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(SettingsError, match=r"STAMPEDE_ORDER_HOLD_SECOND.*STAMPEDE_ORDER_HOLD_SEC"):
+        read({"STAMPEDE_ORDER_HOLD_SECOND": "5"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STAMPEDE_HTTP_PORT", "99999"),
+        ("STAMPEDE_HTTP_PORT", "web"),
+        ("STAMPEDE_MODE", "staging"),
+        ("STAMPEDE_ORDER_HOLD_SECONDS", "0"),
+        ("STAMPEDE_TOKEN_SECRET", "short"),
+    ],
+)
+def test_an_impossible_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read({name: value})
+
+
+def test_production_refuses_default_secrets() -> None:
+    with pytest.raises(SettingsError, match="STAMPEDE_TOKEN_SECRET"):
+        read({"STAMPEDE_MODE": "production"})
+    secrets = {"STAMPEDE_TOKEN_SECRET": "t" * 32, "STAMPEDE_WEBHOOK_SECRET": "w" * 32}
+    assert read({"STAMPEDE_MODE": "production", **secrets}).production

@@ -1,0 +1,1 @@
+"""The whole system: real processes, started, killed and started again."""
