@@ -11,9 +11,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from engine.commands import Caller, EventTerms, Gate, Key, Role, TierTerms
+from engine.commands import EventTerms, Gate, Key, TierTerms
 from engine.lifecycle import EventStatus
-from engine.rejections import Reason, Rejection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -91,6 +90,16 @@ class Booking(Struct, frozen=True):
     payment_id: str | None
     currency: str
 
+    @property
+    def slot(self) -> Slot:
+        return Slot(
+            self.venue_id,
+            self.start_time,
+            self.end_time,
+            self.setup_hours_before,
+            self.teardown_hours_after,
+        )
+
 
 class Tier(Struct, frozen=True):
     tier_id: str
@@ -154,22 +163,6 @@ class Stored(Struct, frozen=True):
 
     status: int
     body: bytes
-
-
-def refuse_change(event: Event, caller: Caller) -> Rejection | None:
-    """Why this caller may not change this event now, or None."""
-    if refused := refuse_caller(event, caller):
-        return refused
-    if event.status in (EventStatus.CANCELLED, EventStatus.COMPLETED):
-        return Rejection(Reason.EVENT_NOT_EDITABLE, {"status": event.status.value})
-    return None
-
-
-def refuse_caller(event: Event, caller: Caller) -> Rejection | None:
-    owns = caller.role is Role.ORGANIZER and caller.subject == event.organizer_id
-    if owns or caller.role is Role.ADMIN:
-        return None
-    return Rejection(Reason.NOT_THE_ORGANIZER)
 
 
 def event_terms(event: Event) -> EventTerms:

@@ -29,7 +29,7 @@ class Edge:
         self._ports = ports
         self._route_by_handler = {route.handler: route for route in routes}
         self._limiter = RateLimiter() if ports.settings.rate_limits == "on" else None
-        self._requests = RequestLog()
+        self._requests = RequestLog(ports.settings.log == "on")
         self._log = structlog.get_logger("http")
 
     @web.middleware

@@ -6,7 +6,7 @@ key has been used before. `changes` holds the fields of a record by name.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
@@ -61,7 +61,7 @@ class Catalogue(Protocol):
     async def add_venue(self, venue: Venue, once: Once | None) -> Venue | Stored | Rejection: ...
 
     async def change_venue(
-        self, venue_id: str, changes: dict[str, object]
+        self, venue_id: str, changes: Mapping[str, object]
     ) -> Venue | Rejection: ...
 
     async def event(self, event_id: str) -> Event | Rejection: ...
@@ -73,7 +73,7 @@ class Catalogue(Protocol):
     async def add_event(self, event: Event, once: Once | None) -> Event | Stored | Rejection: ...
 
     async def change_event(
-        self, caller: Caller, event_id: str, changes: dict[str, object]
+        self, caller: Caller, event_id: str, changes: Mapping[str, object]
     ) -> Event | Rejection: ...
 
     async def take_step(
@@ -93,7 +93,7 @@ class Catalogue(Protocol):
     ) -> Tier | Stored | Rejection: ...
 
     async def change_tier(
-        self, caller: Caller, tier_id: str, changes: dict[str, object]
+        self, caller: Caller, tier_id: str, changes: Mapping[str, object]
     ) -> Tier | Rejection: ...
 
     async def booking(self, caller: Caller, booking_id: str) -> Booking | Rejection: ...

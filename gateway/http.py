@@ -7,6 +7,7 @@ that names the path of the field.
 import base64
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -117,8 +118,12 @@ def page(items: list[Any], last_key: str | None) -> web.Response:
 
 def instant(ms: int) -> str:
     """RFC 3339 in UTC, to the millisecond."""
-    whole, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def unknown(noun: str) -> web.Response:

@@ -10,7 +10,7 @@ Rules of this file:
   tables forward from the fact; until then no further change of that event is told.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
@@ -28,12 +28,18 @@ from engine.catalogue import (
     Tier,
     Venue,
     event_terms,
-    refuse_caller,
-    refuse_change,
     tier_terms,
 )
 from engine.configuring import Configuration
 from engine.lifecycle import Step, after
+from engine.planning import (
+    refuse_caller,
+    refuse_capacity,
+    refuse_change,
+    refuse_currency,
+    refuse_times,
+    refuse_window,
+)
 from engine.rejections import Reason, Rejection
 from engine.runtime.faults import Fault
 from engine.runtime.ports import Mailbox
@@ -102,7 +108,7 @@ class Catalogue:
 
         return await self._change(once, work)
 
-    async def change_venue(self, venue_id: str, changes: dict[str, object]) -> Venue | Rejection:
+    async def change_venue(self, venue_id: str, changes: Mapping[str, object]) -> Venue | Rejection:
         async def work(connection: Connection) -> Venue | Rejection:
             venue = await venues.lock(connection, venue_id)
             if venue is None:
@@ -131,7 +137,7 @@ class Catalogue:
         return await self._change(once, work)
 
     async def change_event(
-        self, caller: c.Caller, event_id: str, changes: dict[str, object]
+        self, caller: c.Caller, event_id: str, changes: Mapping[str, object]
     ) -> Event | Rejection:
         """Where and when it is moves its booking."""
 
@@ -140,7 +146,7 @@ class Catalogue:
             if isinstance(event, Rejection):
                 return event
             changed = replace(event, **changes)
-            refused = _refuse_currency(event, changed) or _refuse_times(changed.slot)
+            refused = refuse_currency(event, changed) or refuse_times(changed.slot)
             if refused is None and changed.slot != event.slot:
                 refused = await _move_booking(connection, changed)
             return refused or await self._save(connection, event, changed)
@@ -246,7 +252,7 @@ class Catalogue:
         return await self._change(once, work)
 
     async def change_tier(
-        self, caller: c.Caller, tier_id: str, changes: dict[str, object]
+        self, caller: c.Caller, tier_id: str, changes: Mapping[str, object]
     ) -> Tier | Rejection:
         async def work(connection: Connection) -> Tier | Rejection:
             event_id = await events.event_of_tier(connection, tier_id)
@@ -293,7 +299,7 @@ class Catalogue:
             if isinstance(venue, Rejection):
                 return venue
             refused = await bookings.request(connection, booking_id, event_id, venue, slot)
-            refused = refused or _refuse_capacity(venue, event.tiers)
+            refused = refused or refuse_capacity(venue, event.tiers)
             if refused is not None:
                 return refused
             booked = replace(event, booking_id=booking_id, **_fields(slot))
@@ -364,7 +370,7 @@ async def _bookable(connection: Connection, slot: Slot) -> Venue | Rejection:
         return _UNKNOWN_VENUE
     if not venue.is_active:
         return Rejection(Reason.VENUE_INACTIVE, {"venue_id": venue.venue_id})
-    return _refuse_times(slot) or venue
+    return refuse_times(slot) or venue
 
 
 async def _live_booking(connection: Connection, event: Event) -> Booking | None:
@@ -388,43 +394,19 @@ async def _refuse_publishing(connection: Connection, event: Event) -> Rejection 
     if booking.status is not BookingStatus.CONFIRMED:
         facts: dict[str, object] = {"booking_id": booking.booking_id, "status": booking.status}
         return Rejection(Reason.BOOKING_NOT_CONFIRMED, facts)
-    return _refuse_capacity(venue, event.tiers)
+    return refuse_capacity(venue, event.tiers)
 
 
 async def _refuse_tier(connection: Connection, event: Event, tier: Tier) -> Rejection | None:
-    if tier.sale_end <= tier.sale_start:
-        facts: dict[str, object] = {"sale_start": tier.sale_start, "sale_end": tier.sale_end}
-        return Rejection(Reason.INVALID_TIMES, facts)
     before = _tier(event, tier.tier_id)
+    if refused := refuse_window(tier):
+        return refused
     if before is not None and tier.total_quantity <= before.total_quantity:
         return None
     venue = await venues.find(connection, event.venue_id)
     assert venue is not None
     others = (other for other in event.tiers if other.tier_id != tier.tier_id)
-    return _refuse_capacity(venue, (*others, tier))
-
-
-def _refuse_capacity(venue: Venue, tiers: tuple[Tier, ...]) -> Rejection | None:
-    total = sum(tier.total_quantity for tier in tiers)
-    if total > venue.capacity:
-        facts: dict[str, object] = {"capacity": venue.capacity, "requested": total}
-        return Rejection(Reason.EXCEEDS_CAPACITY, facts)
-    return None
-
-
-def _refuse_times(slot: Slot) -> Rejection | None:
-    if slot.end_time <= slot.start_time:
-        facts: dict[str, object] = {"start_time": slot.start_time, "end_time": slot.end_time}
-        return Rejection(Reason.INVALID_TIMES, facts)
-    return None
-
-
-def _refuse_currency(event: Event, changed: Event) -> Rejection | None:
-    """An event has one currency, so what has been sold in fixes it."""
-    if event.opened and changed.currency != event.currency:
-        facts: dict[str, object] = {"status": event.status.value, "currency": event.currency}
-        return Rejection(Reason.EVENT_NOT_EDITABLE, facts)
-    return None
+    return refuse_capacity(venue, (*others, tier))
 
 
 def _tier(event: Event, tier_id: str) -> Tier | None:

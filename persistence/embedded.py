@@ -122,7 +122,10 @@ def _refuse_foreign(path: Path) -> None:
     marker = path / MARKER_NAME
     if not marker.exists():
         # The lock alone is what a first start leaves that was killed before it wrote the marker.
-        if any(entry.name not in (CLAIM_NAME, marker.name + ".new") for entry in path.iterdir()):
+        known = (CLAIM_NAME, marker.name + ".new")
+        # A folder of ours may lie within: the demo's in the default one.
+        foreign = [e for e in path.iterdir() if not (e / marker.name).exists()]
+        if any(entry.name not in known for entry in foreign):
             raise EmbeddedServerError(f"data folder {path} is not empty and not one of ours")
         return
     try:

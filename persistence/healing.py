@@ -14,15 +14,21 @@ from engine.catalogue import BookingStatus, Event, Tier, from_ms
 from engine.commands import EventTerms, TierTerms
 from engine.configuring import Configured
 from engine.lifecycle import EventStatus
-from persistence import bookings, events, venues
+from persistence import bookings, events
 from persistence.transactions import Connection
+
+# Waits for a change that is about to commit; an event that is not behind is not even locked.
+_LOCK_BEHIND = """
+SELECT event_id FROM events WHERE event_id = $1 AND version < $2 FOR NO KEY UPDATE
+"""
 
 
 async def heal(connection: Connection, event_id: str, fact: Configured) -> None:
     """Do what a fact says, unless the event has its version already."""
-    event = await events.lock(connection, event_id)
-    if event is None or event.version >= fact.version:
+    if not await connection.fetchval(_LOCK_BEHIND, event_id, fact.version):
         return
+    event = await events.find(connection, event_id)
+    assert event is not None
     healed = replace(_healed(event, fact), version=fact.version)
     await events.save(connection, healed)
     match fact:
@@ -94,5 +100,4 @@ async def _move_booking(connection: Connection, event: Event) -> None:
     """
     booking = await bookings.find(connection, event.booking_id)
     if booking is not None and booking.status is not BookingStatus.CANCELLED:
-        await venues.lock(connection, booking.venue_id)
         await bookings.move(connection, booking, replace(event.slot, venue_id=booking.venue_id))

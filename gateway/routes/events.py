@@ -9,9 +9,10 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import asdict
 
 from engine import ids
-from engine.catalogue import Category, Event, Venue, refuse_caller, refuse_change
+from engine.catalogue import Category, Event, Venue
 from engine.commands import Gate
 from engine.lifecycle import EventStatus, Step
+from engine.planning import refuse_caller, refuse_change
 from engine.rejections import Rejection
 from gateway.catalogue import (
     Currency,

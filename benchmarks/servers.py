@@ -1,0 +1,107 @@
+"""The servers under measurement: ours with embedded servers of its own, and a baseline's."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+READY = b"ready on "
+
+
+class Endpoint:
+    """Where a server listens, and the calls that prepare it."""
+
+    def __init__(self, url: str, folder: Path | None) -> None:
+        self.url = url
+        self.folder = folder
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self.host, self.port = parts.hostname, parts.port
+
+    def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+        """A blocking call before the measurement; raises on anything but success."""
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            headers=headers,
+            data=json.dumps(body).encode() if body is not None else None,
+        )
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def token(self, role: str, subject: str, event_id: str | None = None) -> str:
+        asked = {"role": role, "subject": subject, "event_id": event_id}
+        token: str = self.call("POST", "/v1/dev/token", asked)["token"]
+        return token
+
+    @property
+    def dsn(self) -> str:
+        """The embedded Postgres behind the endpoint."""
+        assert self.folder is not None
+        sockets = (self.folder / "postgres.sockets").resolve()
+        return f"postgresql://stampede@/stampede?host={sockets}&port=5432"
+
+
+@asynccontextmanager
+async def stampede() -> AsyncIterator[Endpoint]:
+    with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
+        folder = Path(name) / "data"
+        settings = {
+            "STAMPEDE_DATA_DIR": str(folder),
+            "STAMPEDE_RATE_LIMITS": "off",
+            "STAMPEDE_DOORS_OPEN_HOURS": "1000000",
+            "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
+        }
+        log = Path(name) / "server.log"
+        async with _running(["gateway", "up", "--port=0"], settings, log) as url:
+            yield Endpoint(url, folder)
+
+
+@asynccontextmanager
+async def baseline(module: str) -> AsyncIterator[Endpoint]:
+    with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
+        log = Path(name) / "server.log"
+        async with _running([f"benchmarks.baselines.{module}"], {}, log) as url:
+            yield Endpoint(url, None)
+
+
+@asynccontextmanager
+async def _running(
+    arguments: list[str], settings: dict[str, str], log: Path
+) -> AsyncIterator[str]:
+    """Log lines go to a file, as they would in production."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *arguments,
+            env={**os.environ, **settings},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield await asyncio.wait_for(_ready(process, log), 60)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _ready(process: asyncio.subprocess.Process, log: Path) -> str:
+    while process.returncode is None:
+        for line in log.read_bytes().splitlines():
+            if line.startswith(READY):
+                return line.removeprefix(READY).decode()
+        await asyncio.sleep(0.02)
+    raise RuntimeError(log.read_text()[-2000:])
