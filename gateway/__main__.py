@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -101,9 +101,21 @@ def node(role: str, listen_fd: int | None, ready_fd: int | None, life_fd: int | 
     """Run one process against the servers that DATABASE_URL and REDIS_URL name."""
 
     async def run(environment: Mapping[str, str]) -> None:
-        await _node(read(environment), role, listen_fd, ready_fd, life_fd)
+        told = _told(life_fd) if life_fd is not None else {}
+        await _node(read({**environment, **told}), role, listen_fd, ready_fd, life_fd)
 
     _or_one_line(run, os.environ)
+
+
+def _told(life_fd: int) -> dict[str, str]:
+    """What the launcher says of the servers: one line, before the pipe falls silent."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(life_fd, 4096)
+        if not part:
+            raise LaunchError("the launcher has gone")
+        line += part
+    return msgspec.json.decode(line, type=dict[str, str])
 
 
 @main.command()
@@ -143,45 +155,56 @@ async def _up(environment: Mapping[str, str]) -> None:
     settings = read(environment)
     telemetry.configure_logging(settings.log == "on")
     listening = launcher.listen(settings.http_host, settings.http_port)
-    listening.set_inheritable(True)
-    async with _servers(settings) as (database_url, redis_url, made):
-        await _migrate(database_url, settings.shards)
+    fd = listening.fileno()
+    serve = Node("serve", ["--role=serve", f"--listen-fd={fd}"], [fd])
+    projector = Node("projector", ["--role=projector"], [])
+    async with _servers(settings) as starting, AsyncExitStack() as stack:
+        for node in (serve, projector):
+            stack.push_async_callback(node.stop)
+            await node.spawn()
+        wiring = await starting
+        await _migrate(wiring["DATABASE_URL"], settings.shards)
         host, port = listening.getsockname()[:2]
-        for_nodes = {
-            **environment,
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
-            "STAMPEDE_HTTP_HOST": host,
-            "STAMPEDE_HTTP_PORT": str(port),
-            "STAMPEDE_TOKEN_SECRET": settings.token_secret or made.token_secret,
-            "STAMPEDE_WEBHOOK_SECRET": settings.webhook_secret or made.webhook_secret,
-        }
-        fd = listening.fileno()
-        serve = ["--role=serve", f"--listen-fd={fd}"]
-        nodes = [
-            Node("serve", serve, for_nodes, [fd]),
-            Node("projector", ["--role=projector"], for_nodes, []),
-        ]
         shown = f"[{host}]" if ":" in host else host
-        await launcher.run(nodes, f"ready on http://{shown}:{port}")
+        given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": str(port)}
+        ready = f"ready on http://{shown}:{port}"
+        await launcher.run([serve, projector], {**wiring, **given}, ready)
 
 
 @asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[tuple[str, str, Secrets]]:
-    """Postgres and Redis, embedded where no URL is set; and the development's secrets."""
+async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]]]:
+    """Postgres and Redis, embedded where no URL is set; what a node must know, once they serve."""
     folder = Path(settings.data_dir)
     claim_data_folder(folder)
-    async with AsyncExitStack() as stack:
-        database_url, redis_url = settings.database_url, settings.redis_url
-        if database_url is None:
-            postgres = EmbeddedPostgres(folder / "postgres")
-            stack.push_async_callback(postgres.stop)
-            database_url = await postgres.start()
-        if redis_url is None:
-            redis = EmbeddedRedis(folder / "redis")
-            stack.push_async_callback(redis.stop)
-            redis_url = await redis.start()
-        yield database_url, redis_url, _secrets(folder / "secrets.json")
+    postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
+
+    async def start() -> dict[str, str]:
+        database_url, redis_url = await asyncio.gather(
+            _given(settings.database_url) or postgres.start(),
+            _given(settings.redis_url) or redis.start(),
+        )
+        made = _secrets(folder / "secrets.json")
+        return {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "STAMPEDE_TOKEN_SECRET": settings.token_secret or made.token_secret,
+            "STAMPEDE_WEBHOOK_SECRET": settings.webhook_secret or made.webhook_secret,
+        }
+
+    starting = asyncio.create_task(start(), name="servers")
+    try:
+        yield starting
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.gather(redis.stop(), postgres.stop())
+
+
+def _given(url: str | None) -> Coroutine[None, None, str] | None:
+    async def known(found: str) -> str:
+        return found
+
+    return known(url) if url is not None else None
 
 
 def _secrets(path: Path) -> Secrets:

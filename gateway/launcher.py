@@ -6,6 +6,7 @@ it, however it ends: it watches the other end of a pipe.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 import click
+import msgspec
 import structlog
 
 BACKLOG = 16_384
@@ -22,7 +24,6 @@ RESTARTS_MAX = 10
 RESTARTS_WINDOW_S = 60.0
 RESTART_PAUSE_S = 0.2
 STOP_S = 10.0
-START_S = 60.0
 
 
 class LaunchError(Exception):
@@ -44,36 +45,44 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Node:
-    """One process, kept alive."""
+    """One process, kept alive.
 
-    def __init__(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], fds: list[int]
-    ) -> None:
+    It is started early and loads its code while the servers start; what it must know of them comes
+    down the pipe that it watches afterwards, so that no secret stands in an environment.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], fds: list[int]) -> None:
         self.name = name
         self._arguments = arguments
-        self._environment = environment
         self._fds = fds
+        self._wiring = b""
         self._process: asyncio.subprocess.Process | None = None
         self._log = structlog.get_logger("launcher")
 
-    async def start(self) -> None:
-        """Returns once the process says that it is ready."""
-        ready, says_ready = os.pipe()
+    async def spawn(self) -> None:
+        self._ready, says_ready = os.pipe()
         watched, self._life = os.pipe()
-        command = [sys.executable, "-m", "gateway", "node", *self._arguments]
         self._process = await asyncio.create_subprocess_exec(
-            *command,
+            *(sys.executable, "-m", "gateway", "node", *self._arguments),
             f"--ready-fd={says_ready}",
             f"--life-fd={watched}",
-            env=self._environment,
             pass_fds=[*self._fds, says_ready, watched],
         )
         os.close(says_ready)
         os.close(watched)
-        said = await asyncio.to_thread(os.read, ready, 1)
-        os.close(ready)
+
+    async def start(self, wiring: Mapping[str, str]) -> None:
+        """Tell the process where the servers are; returns once it says that it is ready."""
+        self._wiring = msgspec.json.encode(wiring) + b"\n"
+        await self._start()
+
+    async def _start(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended; there will be no answer
+            os.write(self._life, self._wiring)
+        said = await asyncio.to_thread(os.read, self._ready, 1)
+        os.close(self._ready)
         if not said:
-            raise LaunchError(f"{self.name} did not start")
+            raise LaunchError(f"{self.name} did not start; see the lines above")
 
     async def keep_alive(self) -> None:
         """Restart the process whenever it ends. Raises LaunchError if that is of no use."""
@@ -90,8 +99,9 @@ class Node:
             await self._start_again()
 
     async def _start_again(self) -> None:
+        await self.spawn()
         try:
-            await self.start()
+            await self._start()
         except LaunchError as error:
             self._log.error("restart failed", process=self.name, error=str(error))
 
@@ -106,18 +116,15 @@ class Node:
             await self._process.wait()
 
 
-async def run(nodes: Sequence[Node], ready: str) -> None:
+async def run(nodes: Sequence[Node], wiring: Mapping[str, str], ready: str) -> None:
     """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopping.set)
-    try:
-        await asyncio.gather(*(node.start() for node in nodes))
-        click.echo(ready)
-        await _until(stopping, nodes)
-    finally:
-        await asyncio.gather(*(node.stop() for node in nodes))
+    await asyncio.gather(*(node.start(wiring) for node in nodes))
+    click.echo(ready)
+    await _until(stopping, nodes)
 
 
 async def _until(stopping: asyncio.Event, nodes: Sequence[Node]) -> None:

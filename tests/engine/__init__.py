@@ -1,0 +1,1 @@
+"""The pure core: single promises, and everything at once under Hypothesis against a model."""

@@ -1,0 +1,253 @@
+"""What the facts of one sale add up to, and whether they may have happened at all.
+
+Written from the contract's words and deliberately plain: nothing of the engine is used but the
+facts themselves, and every sum is made anew from all orders after each of them. What can't be is an
+AssertionError that names the fact.
+"""
+
+from dataclasses import dataclass, field
+
+from engine import facts as f
+from engine.commands import EventTerms, Gate, TierTerms
+
+DAY_MS = 24 * 60 * 60 * 1000
+UNDO_WINDOW_MS = 15 * 60 * 1000
+
+
+@dataclass
+class AuditedTicket:
+    tier_id: str
+    price_minor: int
+    tokens: list[bytes]
+    alive: bool = True
+    admission: tuple[str, str, int] | None = None  # device, nonce, instant
+
+
+@dataclass
+class AuditedOrder:
+    placed: f.OrderPlaced
+    holds: bool = True
+    ended: f.CancelReason | None = None
+    confirmed: bool = False
+    payments: dict[str, int] = field(default_factory=dict)
+    refunds: dict[str, int] = field(default_factory=dict)
+    returned: set[str] = field(default_factory=set)
+    paid_by: str | None = None
+    tickets: list[AuditedTicket] = field(default_factory=list)
+
+    @property
+    def total_minor(self) -> int:
+        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+
+
+class Auditor:
+    def __init__(self) -> None:
+        self.seq = 0
+        self.at_ms = 0
+        self.stage = "unopened"
+        self.terms = EventTerms("", "", 0, 0)
+        self.gates: tuple[Gate, ...] = ()
+        self.tiers: dict[str, TierTerms] = {}
+        self.orders: dict[str, AuditedOrder] = {}
+        self.scans: dict[tuple[str, str], f.TicketScanned] = {}
+        self.undone: set[tuple[str, str]] = set()
+        self.key_used_at_ms: dict[bytes, int] = {}
+        self.tokens: set[bytes] = set()
+
+    # Sums.
+
+    def held(self, tier_id: str) -> int:
+        lines = [i for o in self.orders.values() if o.holds for i in o.placed.items]
+        return sum(item.quantity for item in lines if item.tier_id == tier_id)
+
+    def sold(self, tier_id: str) -> int:
+        return sum(t.alive and t.tier_id == tier_id for t in self.tickets())
+
+    def tickets(self) -> list[AuditedTicket]:
+        return [ticket for order in self.orders.values() for ticket in order.tickets]
+
+    def money_kept(self) -> int:
+        """What the orders that stand have cost their buyers."""
+        paid = [o for o in self.orders.values() if o.paid_by]
+        return sum(t.price_minor for o in paid for t in o.tickets if t.alive)
+
+    def money_returned(self) -> int:
+        return sum(sum(order.refunds.values()) for order in self.orders.values())
+
+    # Facts.
+
+    def hear(self, entry: f.Entry) -> None:
+        assert entry.seq == self.seq + 1, entry
+        assert entry.at_ms >= self.at_ms, entry
+        self.seq, self.at_ms = entry.seq, entry.at_ms
+        self._hear(entry.fact, entry)
+        for tier_id, tier in self.tiers.items():
+            held, sold = self.held(tier_id), self.sold(tier_id)
+            assert held >= 0, entry
+            assert sold >= 0, entry
+            assert held + sold <= tier.quantity, entry
+
+    def _hear(self, fact: f.Fact, entry: f.Entry) -> None:
+        match fact:
+            case f.SaleOpened(_, terms, tiers, gates):
+                self.stage, self.terms, self.gates = "open", terms, gates
+                self.tiers |= {tier.tier_id: tier for tier in tiers}
+            case f.EventConfigured(_, terms):
+                self.terms = terms
+            case f.TierConfigured(_, tier):
+                self.tiers[tier.tier_id] = tier
+            case f.GatesConfigured(_, gates):
+                self.gates = gates
+            case f.SaleClosed():
+                self.stage = "closed"
+            case f.EventCancelled():
+                self.stage = "cancelled"
+            case f.EventCompleted():
+                self.stage = "completed"
+            case f.OrderPlaced():
+                self._placed(fact, entry)
+            case f.OrderCancelled():
+                self._cancelled(self.orders[fact.order_id], fact, entry)
+            case f.PaymentRequested():
+                self._requested(self.orders[fact.order_id], fact, entry)
+            case f.PaymentAskedAgain():
+                order = self.orders[fact.order_id]
+                assert order.holds, entry
+                assert fact.payment_id in order.payments, entry
+                self._uses(fact.key.digest, entry)
+            case f.PaymentDeclined():
+                order = self.orders[fact.order_id]
+                assert fact.payment_id in order.payments, entry
+                assert fact.payment_id not in {order.paid_by, *order.returned}, entry
+            case f.OrderConfirmed():
+                self._confirmed(self.orders[fact.order_id], fact, entry)
+            case f.MoneyReturned():
+                order = self.orders[fact.order_id]
+                assert fact.payment_id in order.payments, entry
+                assert fact.payment_id not in {order.paid_by, *order.returned}, entry
+                order.returned.add(fact.payment_id)
+                self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
+            case f.OrderRefunded():
+                self._refunded(self.orders[fact.order_id], fact, entry)
+            case f.RefundSettled():
+                assert fact.refund_id in self.orders[fact.order_id].refunds, entry
+            case f.TicketReissued():
+                ticket = self.orders[fact.order_id].tickets[fact.number]
+                assert ticket.alive, entry
+                assert ticket.admission is None, entry
+                self._minted(fact.token, entry)
+                self._uses(fact.key.digest, entry)
+                ticket.tokens.append(fact.token)
+            case f.AttendeeNamed():
+                assert self.orders[fact.order_id].tickets[fact.number].alive, entry
+            case f.TicketScanned():
+                self._scanned(fact, entry)
+            case f.AdmissionUndone():
+                ticket = self.orders[fact.order_id].tickets[fact.number]
+                assert ticket.admission is not None, entry
+                device_id, nonce, at_ms = ticket.admission
+                assert (device_id, nonce) == (fact.device_id, fact.nonce), entry
+                assert entry.at_ms < at_ms + UNDO_WINDOW_MS, entry
+                self.undone.add((device_id, nonce))
+                ticket.admission = None
+
+    def _placed(self, fact: f.OrderPlaced, entry: f.Entry) -> None:
+        assert self.stage == "open", entry
+        assert fact.order_id not in self.orders, entry
+        assert fact.placed_at_ms == entry.at_ms < fact.expires_at_ms, entry
+        assert len({item.tier_id for item in fact.items}) == len(fact.items) > 0, entry
+        for item in fact.items:
+            tier = self.tiers[item.tier_id]
+            assert tier.sale_start_ms <= entry.at_ms < tier.sale_end_ms, entry
+            assert 1 <= item.quantity <= tier.per_order_max, entry
+            assert item.unit_price_minor == tier.price_minor, entry
+        self._uses(fact.key.digest, entry)
+        self.orders[fact.order_id] = AuditedOrder(fact)
+
+    def _cancelled(self, order: AuditedOrder, fact: f.OrderCancelled, entry: f.Entry) -> None:
+        assert order.holds, entry
+        due = entry.at_ms >= order.placed.expires_at_ms
+        assert due == (fact.reason is f.CancelReason.EXPIRED), entry
+        if fact.reason is f.CancelReason.EVENT_CANCELLED:
+            assert self.stage == "cancelled", entry
+        order.holds = False
+        order.ended = fact.reason
+
+    def _requested(self, order: AuditedOrder, fact: f.PaymentRequested, entry: f.Entry) -> None:
+        assert order.holds, entry
+        assert self.stage != "cancelled", entry
+        assert entry.at_ms < order.placed.expires_at_ms, entry
+        assert fact.amount_minor == order.total_minor > 0, entry
+        assert fact.payment_id not in order.payments, entry
+        self._uses(fact.key.digest, entry)
+        order.payments[fact.payment_id] = fact.amount_minor
+
+    def _confirmed(self, order: AuditedOrder, fact: f.OrderConfirmed, entry: f.Entry) -> None:
+        assert self.stage != "cancelled", entry
+        if fact.late:
+            assert not order.holds, entry
+            assert order.ended is f.CancelReason.EXPIRED, entry
+        else:
+            assert order.holds, entry
+            assert entry.at_ms < order.placed.expires_at_ms, entry
+        assert not order.confirmed, entry
+        if fact.payment_id is None:
+            assert order.total_minor == 0, entry
+        else:
+            assert order.payments[fact.payment_id] == order.total_minor, entry
+            assert fact.payment_id not in order.returned, entry
+        if fact.key is not None:
+            self._uses(fact.key.digest, entry)
+        places = [i for i in order.placed.items for _ in range(i.quantity)]
+        for item, token in zip(places, fact.tokens, strict=True):
+            self._minted(token, entry)
+            order.tickets.append(AuditedTicket(item.tier_id, item.unit_price_minor, [token]))
+        order.holds, order.ended, order.confirmed = False, None, True
+        order.paid_by = fact.payment_id
+
+    def _refunded(self, order: AuditedOrder, fact: f.OrderRefunded, entry: f.Entry) -> None:
+        assert order.confirmed, entry
+        assert fact.ticket_numbers, entry
+        assert len(set(fact.ticket_numbers)) == len(fact.ticket_numbers), entry
+        tickets = [order.tickets[number] for number in fact.ticket_numbers]
+        assert all(ticket.alive for ticket in tickets), entry
+        assert fact.amount_minor == sum(ticket.price_minor for ticket in tickets), entry
+        assert fact.payment_id == order.paid_by, entry
+        if fact.key is not None:
+            self._uses(fact.key.digest, entry)
+        for ticket in tickets:
+            ticket.alive = False
+        self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
+
+    def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
+        scan = (fact.device_id, fact.nonce)
+        assert scan not in self.scans, entry
+        self.scans[scan] = fact
+        if fact.result is not f.ScanResult.ADMIT:
+            return
+        assert fact.order_id is not None, entry
+        assert fact.number is not None, entry
+        ticket = self.orders[fact.order_id].tickets[fact.number]
+        assert ticket.admission is None, entry
+        if fact.override_reason is None:
+            assert self.stage != "cancelled", entry
+            assert ticket.alive, entry
+            shut = [g for g in self.gates if g.name == fact.gate and g.tier_ids]
+            assert all(ticket.tier_id in gate.tier_ids for gate in shut), entry
+        ticket.admission = (*scan, entry.at_ms)
+
+    def _pays_back(
+        self, order: AuditedOrder, refund_id: str, amount_minor: int, entry: f.Entry
+    ) -> None:
+        assert refund_id not in order.refunds, entry
+        order.refunds[refund_id] = amount_minor
+
+    def _uses(self, digest: bytes, entry: f.Entry) -> None:
+        used_at_ms = self.key_used_at_ms.get(digest)
+        assert used_at_ms is None or entry.at_ms >= used_at_ms + DAY_MS, entry
+        self.key_used_at_ms[digest] = entry.at_ms
+
+    def _minted(self, token: bytes, entry: f.Entry) -> None:
+        assert len(token) == 16, entry
+        assert token not in self.tokens, entry
+        self.tokens.add(token)

@@ -1,0 +1,391 @@
+"""A naive sale, written from the contract's words: what must the answer to a command be?
+
+`expect` tells it in one line (a refusal's code, "replayed", "unchanged", or what must have
+happened) with the facts of the case, and `happened` takes what chance or the engine's freedom
+decides: tokens, and which of several overdue holds a bounded sweep ended first.
+"""
+
+from engine import commands as c
+from engine import facts as f
+from tests.engine.model_books import ModelBooks, ModelOrder, ModelScan, ModelTicket, digest_of
+
+DAY_MS = 24 * 60 * 60 * 1000
+UNDO_WINDOW_MS = 15 * 60 * 1000
+
+REPLAYED = "replayed"
+UNCHANGED = "unchanged"
+
+Verdict = tuple[str, dict[str, object]]
+
+
+class Model(ModelBooks):
+    # The verdict on a command, which is then taken to have been carried out.
+
+    def expect(self, command: c.Command, now_ms: int) -> Verdict:
+        match command:
+            case c.PlaceOrder() | c.RequestPayment() | c.RefundOrder() | c.ReissueTicket():
+                return self._once(command, now_ms)
+            case c.CancelOrder():
+                return self._cancel(command, now_ms)
+            case c.ConfirmOrder():
+                return self._money_came(command, now_ms)
+            case c.DeclinePayment():
+                return self._decline(command)
+            case c.SettleRefund():
+                return self._settle(command)
+            case c.NameAttendee():
+                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
+                return refused or ("AttendeeNamed", {})
+            case c.CheckIn():
+                return self._check_in(command, now_ms)
+            case c.UndoCheckIn():
+                return self._undo(command, now_ms)
+            case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep():
+                raise AssertionError("asked in another way")
+            case _:
+                return self._configure(command)
+
+    def happened(self, fact: f.Fact) -> None:
+        match fact:
+            case f.OrderConfirmed():
+                order = self.orders[fact.order_id]
+                for ticket, token in zip(order.tickets, fact.tokens, strict=True):
+                    ticket.digests = [digest_of(token)]
+            case f.TicketReissued():
+                ticket = self.orders[fact.order_id].tickets[fact.number]
+                ticket.digests.append(digest_of(fact.token))
+            case _:
+                pass
+
+    def swept(self, facts: list[f.Fact], orders_max: int, now_ms: int) -> None:
+        """Holds that ran out and orders of a cancelled event, as many as were allowed."""
+        unwinding, overdue = self.to_unwind(), self.overdue(now_ms)
+        due = unwinding or overdue
+        assert len(facts) == min(orders_max, len(due)), facts
+        for fact in facts:
+            assert isinstance(fact, f.OrderCancelled | f.OrderRefunded), fact
+            assert fact.order_id in due, fact
+            due = due - {fact.order_id}
+            order = self.orders[fact.order_id]
+            if isinstance(fact, f.OrderCancelled):
+                assert order.status == "PENDING", fact
+                because = "expired" if order.order_id in overdue else "event_cancelled"
+                assert fact.reason == because, fact
+                order.status, order.cancelled_because = "CANCELLED", because
+            else:
+                assert order.status == "CONFIRMED", fact
+                numbers = [n for n, t in enumerate(order.tickets) if not t.refunded]
+                assert list(fact.ticket_numbers) == numbers, fact
+                self._refund_tickets(order, numbers, fact.refund_id)
+
+    # Idempotency.
+
+    def _once(
+        self,
+        command: c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket,
+        now_ms: int,
+    ) -> Verdict:
+        used_at_ms, fingerprint = self.keys.get(command.key.digest, (-DAY_MS, b""))
+        if now_ms < used_at_ms + DAY_MS:
+            same = fingerprint == command.key.fingerprint
+            return (REPLAYED if same else "idempotency_key_reused"), {}
+        match command:
+            case c.PlaceOrder():
+                verdict = self._place(command, now_ms)
+            case c.RequestPayment():
+                verdict = self._request(command, now_ms)
+            case c.RefundOrder():
+                verdict = self._refund(command, now_ms)
+            case c.ReissueTicket():
+                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
+                verdict = refused or ("TicketReissued", {})
+        if verdict[0][0].isupper():  # a refused request does not use its key up
+            self.keys[command.key.digest] = (now_ms, command.key.fingerprint)
+        return verdict
+
+    # Buying.
+
+    def _place(self, command: c.PlaceOrder, now_ms: int) -> Verdict:
+        if self.stage == "unopened":
+            return "unknown_event", {}
+        if self.stage != "open":
+            return "event_not_on_sale", {}
+        wanted: dict[str, int] = {}
+        for selection in command.selections:
+            wanted.setdefault(selection.tier_id, 0)
+            wanted[selection.tier_id] += selection.quantity
+        for tier_id in wanted:
+            if tier_id not in self.tiers:
+                return "unknown_tier", {"tier_id": tier_id}
+        for tier_id in wanted:
+            tier = self.tiers[tier_id]
+            if now_ms < tier.sale_start_ms or now_ms >= tier.sale_end_ms:
+                return "sale_not_active", {"tier_id": tier_id}
+        for tier_id, quantity in wanted.items():
+            most = self.tiers[tier_id].per_order_max
+            if quantity > most:
+                return "max_per_order_exceeded", {"tier_id": tier_id, "max_per_order": most}
+        if command.attendees not in (None, sum(wanted.values())):
+            return "attendees_mismatch", {}
+        for tier_id, quantity in wanted.items():
+            free = self.free(tier_id)
+            if quantity > free:
+                case = {"tier_id": tier_id, "requested": quantity, "available": free}
+                return "sold_out", dict(case)
+        self.orders[command.order_id] = ModelOrder(
+            command.order_id,
+            command.buyer_id,
+            {tier_id: (n, self.tiers[tier_id].price_minor) for tier_id, n in wanted.items()},
+            now_ms + command.hold_ttl_ms,
+        )
+        return "OrderPlaced", {"order_id": command.order_id, "currency": self.terms.currency}
+
+    def _cancel(self, command: c.CancelOrder, now_ms: int) -> Verdict:
+        order = self._order(command.order_id, command.caller)
+        if order is None:
+            return "unknown_order", {}
+        if order.cancelled_because == "buyer":
+            return UNCHANGED, {}
+        refused = self._refuse_unless_pending(order, now_ms)
+        if refused:
+            return refused
+        order.status, order.cancelled_because = "CANCELLED", "buyer"
+        return "OrderCancelled", {"reason": "buyer"}
+
+    def _refuse_unless_pending(self, order: ModelOrder, now_ms: int) -> Verdict | None:
+        status, because = order.status_at(now_ms)
+        if because == "expired":
+            return "order_expired", {"expires_at_ms": order.expires_at_ms}
+        if status != "PENDING":
+            return "order_not_pending", {"status": status}
+        return None
+
+    def _order(self, order_id: str, caller: c.Caller) -> ModelOrder | None:
+        order = self.orders.get(order_id)
+        may = {
+            "admin": True,
+            "box_office": True,
+            "organizer": caller.subject == self.terms.organizer_id,
+            "buyer": order is not None and caller.subject == order.buyer_id,
+            "scanner": False,
+        }
+        return order if may[caller.role] else None
+
+    # Money.
+
+    def _request(self, command: c.RequestPayment, now_ms: int) -> Verdict:
+        order = self._order(command.order_id, command.caller)
+        if order is None:
+            return "unknown_order", {}
+        refused = self._refuse_unless_pending(order, now_ms)
+        if refused:
+            return refused
+        if self.stage == "cancelled":
+            return "order_not_pending", {}
+        still_open = [p for p, status in order.payments.items() if status == "open"]
+        if order.total_minor == 0:
+            self._sell(order)
+            return "OrderConfirmed", {"late": False, "payment_id": None}
+        if still_open:
+            return "PaymentAskedAgain", {"payment_id": still_open[0]}
+        order.payments[command.payment_id] = "open"
+        return "PaymentRequested", {"amount_minor": order.total_minor}
+
+    def _money_came(self, command: c.ConfirmOrder, now_ms: int) -> Verdict:
+        order = self.orders.get(command.order_id)
+        if order is None or command.payment_id not in order.payments:
+            return "unknown_payment", {}
+        if order.payments[command.payment_id] in ("succeeded", "returned"):
+            return UNCHANGED, {}
+        self.bank[command.payment_id] = command.amount_minor
+        late = self._is_late(order, now_ms)
+        if command.amount_minor != order.total_minor or late is None:
+            order.payments[command.payment_id] = "returned"
+            order.refunds[command.refund_id] = "pending"
+            case = {"amount_minor": command.amount_minor, "refund_id": command.refund_id}
+            return "MoneyReturned", dict(case)
+        order.payments[command.payment_id] = "succeeded"
+        self._sell(order)
+        return "OrderConfirmed", {"late": late, "payment_id": command.payment_id}
+
+    def _is_late(self, order: ModelOrder, now_ms: int) -> bool | None:
+        """Whether the order is confirmed in time or late; None: the money must go back."""
+        if self.stage == "cancelled":
+            return None
+        status, because = order.status_at(now_ms)
+        if status == "PENDING":
+            return False
+        if because != "expired" or self.stage == "completed":
+            return None
+        own = order.lines if order.status == "PENDING" else {}  # not swept: still its own places
+        enough = [
+            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0]
+            for tier_id, (quantity, _) in order.lines.items()
+        ]
+        return True if all(enough) else None
+
+    def _sell(self, order: ModelOrder) -> None:
+        order.status, order.cancelled_because = "CONFIRMED", None
+        for tier_id, (quantity, price_minor) in order.lines.items():
+            order.tickets += [ModelTicket(tier_id, price_minor, []) for _ in range(quantity)]
+
+    def _decline(self, command: c.DeclinePayment) -> Verdict:
+        order = self.orders.get(command.order_id)
+        if order is None or command.payment_id not in order.payments:
+            return "unknown_payment", {}
+        if order.payments[command.payment_id] != "open":
+            return UNCHANGED, {}
+        order.payments[command.payment_id] = "declined"
+        return "PaymentDeclined", {}
+
+    def _refund(self, command: c.RefundOrder, now_ms: int) -> Verdict:
+        order = self._order(command.order_id, command.caller)
+        if order is None:
+            return "unknown_order", {}
+        status, _ = order.status_at(now_ms)
+        if status != "CONFIRMED":
+            return "order_not_confirmed", {"status": status}
+        left = [number for number, t in enumerate(order.tickets) if not t.refunded]
+        for number in command.ticket_numbers or ():
+            if number >= len(order.tickets):
+                return "unknown_ticket", {}
+            if number not in left:
+                return "ticket_not_valid", {"status": "CANCELLED"}
+        numbers = left if command.ticket_numbers is None else sorted(set(command.ticket_numbers))
+        if not command.force and any(order.tickets[n].admitted for n in numbers):
+            return "ticket_used", {}
+        amount = sum(order.tickets[number].price_minor for number in numbers)
+        self._refund_tickets(order, numbers, command.refund_id)
+        return "OrderRefunded", {"amount_minor": amount, "ticket_numbers": tuple(numbers)}
+
+    def _refund_tickets(self, order: ModelOrder, numbers: list[int], refund_id: str) -> None:
+        for number in numbers:
+            order.tickets[number].refunded = True
+        amount = sum(order.tickets[number].price_minor for number in numbers)
+        order.refunds[refund_id] = "pending" if amount else "done"
+        if all(ticket.refunded for ticket in order.tickets):
+            order.status = "REFUNDED"
+
+    def _settle(self, command: c.SettleRefund) -> Verdict:
+        order = self.orders.get(command.order_id)
+        if order is None or command.refund_id not in order.refunds:
+            return "unknown_order", {}
+        before = order.refunds[command.refund_id]
+        after = "done" if command.done else "failed"
+        if before == "done" or before == after:
+            return UNCHANGED, {}
+        order.refunds[command.refund_id] = after
+        return "RefundSettled", {"done": command.done}
+
+    # Tickets and doors.
+
+    def _refuse_ticket(self, order_id: str, number: int, caller: c.Caller) -> Verdict | None:
+        order = self._order(order_id, caller)
+        if order is None or number >= len(order.tickets):
+            return "unknown_ticket", {}
+        status = order.tickets[number].status
+        if status == "VALID":
+            return None
+        return ("ticket_used" if status == "USED" else "ticket_not_valid"), {"status": status}
+
+    def _check_in(self, command: c.CheckIn, now_ms: int) -> Verdict:
+        name = (command.device_id, command.nonce)
+        if name in self.scans:
+            same = self.scans[name].digest == command.token_digest
+            return (REPLAYED if same else "nonce_reused"), {}
+        known = [t for t in self.tickets() if command.token_digest in t.digests]
+        if not known and command.elsewhere is None:
+            return "token_not_here", {}
+        self.scans[name] = scan = ModelScan(command.token_digest, now_ms, None)
+        if not known:
+            reason = "wrong_event" if command.elsewhere else "unknown_token"
+            return "TicketScanned", {"result": "INVALID", "reason": reason}
+        ticket = known[0]
+        invalid = None if command.override else self._why_invalid(ticket, command, now_ms)
+        if invalid:
+            return "TicketScanned", {"result": "INVALID", "reason": invalid}
+        result = "ALREADY_ADMITTED"
+        if ticket.admitted is None:
+            result = "ADMIT"
+            ticket.admitted = (now_ms, command.gate)
+            scan.admitted = ticket
+        at_ms, gate = ticket.admitted
+        case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
+        return "TicketScanned", {**case, "reason": None}
+
+    def _why_invalid(self, ticket: ModelTicket, command: c.CheckIn, now_ms: int) -> str | None:
+        if self.stage == "cancelled":
+            return "event_cancelled"
+        if ticket.refunded:
+            return "refunded"
+        if command.token_digest != ticket.digests[-1]:
+            return "reissued"
+        if now_ms < self.terms.starts_at_ms - command.doors_open_before_ms:
+            return "not_open"
+        admits = self.gates.get(command.gate or "", ())
+        if admits and ticket.tier_id not in admits:
+            return "tier_not_admitted"
+        return None
+
+    def _undo(self, command: c.UndoCheckIn, now_ms: int) -> Verdict:
+        scan = self.scans.get((command.device_id, command.nonce))
+        if scan is None:
+            return "unknown_checkin", {}
+        if scan.undone:
+            return UNCHANGED, {}
+        if scan.admitted is None:
+            return "not_admitted", {}
+        if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
+            return "undo_window_passed", {}
+        scan.undone = True
+        scan.admitted.admitted = None
+        return "AdmissionUndone", {"undone_by": command.undone_by}
+
+    # The catalogue.
+
+    def _configure(
+        self,
+        command: c.OpenSale
+        | c.ConfigureEvent
+        | c.ConfigureTier
+        | c.ConfigureGates
+        | c.CloseSale
+        | c.CancelEvent
+        | c.CompleteEvent,
+    ) -> Verdict:
+        if command.version <= self.version:
+            return UNCHANGED, {}
+        tiers: tuple[c.TierTerms, ...] = ()
+        if isinstance(command, c.OpenSale):
+            tiers = command.tiers
+        elif isinstance(command, c.ConfigureTier):
+            tiers = (command.tier,)
+        for tier in tiers:
+            committed = self.held(tier.tier_id) + self.sold(tier.tier_id)
+            if tier.quantity < committed:
+                case = {"tier_id": tier.tier_id, "committed": committed}
+                return "below_committed", dict(case)
+        self.version = command.version
+        self.tiers |= {tier.tier_id: tier for tier in tiers}
+        match command:
+            case c.OpenSale(terms=terms, gates=gates):
+                self.stage, self.terms = "open", terms
+                self.gates = {gate.name: gate.tier_ids for gate in gates}
+                return "SaleOpened", {}
+            case c.ConfigureEvent(terms=terms):
+                self.terms = terms
+                return "EventConfigured", {}
+            case c.ConfigureTier():
+                return "TierConfigured", {}
+            case c.ConfigureGates(gates=gates):
+                self.gates = {gate.name: gate.tier_ids for gate in gates}
+                return "GatesConfigured", {}
+            case c.CloseSale():
+                self.stage = "closed"
+                return "SaleClosed", {}
+            case c.CancelEvent():
+                self.stage = "cancelled"
+                return "EventCancelled", {}
+            case c.CompleteEvent():
+                self.stage = "completed"
+                return "EventCompleted", {}

@@ -1,0 +1,110 @@
+"""What a naive sale remembers, and what it adds up to.
+
+Nothing is kept that could be counted: every number is made anew from all orders.
+"""
+
+import hashlib
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine import commands as c
+
+
+@dataclass
+class ModelTicket:
+    tier_id: str
+    price_minor: int
+    digests: list[bytes]
+    refunded: bool = False
+    admitted: tuple[int, str | None] | None = None  # when and at which gate
+
+    @property
+    def status(self) -> str:
+        if self.refunded:
+            return "CANCELLED"
+        return "USED" if self.admitted else "VALID"
+
+
+@dataclass
+class ModelOrder:
+    order_id: str
+    buyer_id: str
+    lines: dict[str, tuple[int, int]]  # quantity and price by tier
+    expires_at_ms: int
+    status: str = "PENDING"
+    cancelled_because: str | None = None
+    payments: dict[str, str] = field(default_factory=dict)
+    refunds: dict[str, str] = field(default_factory=dict)
+    tickets: list[ModelTicket] = field(default_factory=list)
+
+    @property
+    def total_minor(self) -> int:
+        return sum(quantity * price for quantity, price in self.lines.values())
+
+    def status_at(self, now_ms: int) -> tuple[str, str | None]:
+        """As everybody must see it: a hold that has run out is cancelled, swept or not."""
+        if self.status == "PENDING" and now_ms >= self.expires_at_ms:
+            return "CANCELLED", "expired"
+        return self.status, self.cancelled_because
+
+
+@dataclass
+class ModelScan:
+    digest: bytes
+    at_ms: int
+    admitted: ModelTicket | None
+    undone: bool = False
+
+
+class ModelBooks:
+    def __init__(self) -> None:
+        self.stage: Literal["unopened", "open", "closed", "cancelled", "completed"] = "unopened"
+        self.version = 0
+        self.terms = c.EventTerms("", "", 0, 0)
+        self.tiers: dict[str, c.TierTerms] = {}
+        self.gates: dict[str, tuple[str, ...]] = {}
+        self.orders: dict[str, ModelOrder] = {}
+        self.scans: dict[tuple[str, str], ModelScan] = {}
+        self.keys: dict[bytes, tuple[int, bytes]] = {}
+        self.bank: dict[str, int] = {}  # what each payment has truly brought
+
+    # Sums.
+
+    def held(self, tier_id: str) -> int:
+        pending = [o for o in self.orders.values() if o.status == "PENDING"]
+        return sum(order.lines.get(tier_id, (0, 0))[0] for order in pending)
+
+    def sold(self, tier_id: str) -> int:
+        return sum(t.tier_id == tier_id and not t.refunded for t in self.tickets())
+
+    def free(self, tier_id: str) -> int:
+        return self.tiers[tier_id].quantity - self.held(tier_id) - self.sold(tier_id)
+
+    def tickets(self) -> list[ModelTicket]:
+        return [ticket for order in self.orders.values() for ticket in order.tickets]
+
+    def overdue(self, now_ms: int) -> set[str]:
+        late = [o for o in self.orders.values() if now_ms >= o.expires_at_ms]
+        return {order.order_id for order in late if order.status == "PENDING"}
+
+    def to_unwind(self) -> set[str]:
+        if self.stage != "cancelled":
+            return set()
+        live = [o for o in self.orders.values() if o.status in ("PENDING", "CONFIRMED")]
+        return {order.order_id for order in live}
+
+    def admitted(self) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:
+        inside = [(t.tier_id, *t.admitted) for t in self.tickets() if t.admitted]
+        return (
+            len(inside),
+            Counter(tier_id for tier_id, _, _ in inside),
+            Counter(gate or "" for _, _, gate in inside),
+            Counter(at_ms // 60_000 * 60_000 for _, at_ms, _ in inside),
+        )
+
+
+def digest_of(token: bytes) -> bytes:
+    """As the doors know a token: SHA-256 of the UUID's text."""
+    return hashlib.sha256(str(uuid.UUID(bytes=token)).encode()).digest()

@@ -1,0 +1,222 @@
+"""Asks a sale and its model the same, and holds the answers against each other."""
+
+from typing import TypeVar
+
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+from msgspec.structs import replace
+
+from engine import commands as c
+from engine import facts as f
+from engine import sale, snapshot
+from engine.order import OrderView
+from engine.rejections import Rejection
+from engine.replies import Decision, Replayed, Reply, View
+from engine.scan import DoorsView, ScanView
+from engine.state import State
+from tests.engine.model import REPLAYED, UNCHANGED, Model
+from tests.engine.model_books import ModelOrder
+from tests.engine.stage import (
+    EVENT,
+    HOLD_MS,
+    Stage,
+    a,
+)
+
+Keyed = c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket
+ADMIN = c.Caller(c.Role.ADMIN, "admin")
+_T = TypeVar("_T")
+
+
+class SaleWitness(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage(opened=False)
+        self.model = Model()
+        self.asked: list[c.Command] = []
+        self.first_answer: dict[object, Reply] = {}
+        self.saved: dict[str, bytes] = self.stage.entities()  # kept up by what was touched
+        self.older: tuple[dict[str, bytes], int] = (dict(self.saved), 0)
+        self.tokens: list[bytes] = []
+        self.scans: list[tuple[str, str]] = []
+        self.steps = 0
+
+    # One command, and all that must be true of its answer.
+
+    def ask(self, command: c.Command) -> None:
+        self.steps += 1
+        self.asked.append(command)
+        now_ms = self.stage.now_ms
+        word, case = self.model.expect(command, now_ms)
+        decided = self.stage.decide(command)
+        assert self.stage.entities() == self.saved, "decide only reads"
+        assert word_for(decided) == word, (command, decided)
+        assert case.items() <= facts_of(decided).items(), (command, decided)
+        if isinstance(decided, Replayed):
+            self.check_replay(command, decided)
+        elif not isinstance(decided, Rejection):
+            self.first_answer.setdefault(self.name_of(command), self.answer(command, decided))
+
+    def answer(self, command: c.Command, decided: list[f.Fact] | View | None) -> Reply:
+        if not isinstance(decided, list):
+            return decided
+        self.write(decided)
+        return sale.reply(self.stage.state, command, decided)
+
+    def write(self, facts: list[f.Fact]) -> None:
+        self.stage.write(facts)
+        for fact in facts:
+            self.model.happened(fact)
+            if isinstance(fact, f.OrderConfirmed):
+                self.tokens += fact.tokens
+            elif isinstance(fact, f.TicketReissued):
+                self.tokens.append(fact.token)
+        touched = self.stage.state.touched
+        self.saved |= dict(snapshot.encode(self.stage.state, touched))
+        touched.clear()
+
+    def name_of(self, command: c.Command) -> object:
+        """What makes two requests the same one."""
+        if isinstance(command, Keyed):
+            used_at_ms, fingerprint = self.model.keys[command.key.digest]
+            return command.key.digest, fingerprint, used_at_ms
+        if isinstance(command, c.CheckIn):
+            return command.device_id, command.nonce
+        return object()
+
+    def check_replay(self, command: c.Command, again: Replayed) -> None:
+        first = self.first_answer[self.name_of(command)]
+        if isinstance(command, c.RequestPayment) and a(OrderView, first).confirmed_at_ms is None:
+            assert a(OrderView, again.view).payment_id == a(OrderView, first).payment_id
+        elif isinstance(command, c.CheckIn):
+            assert replace(a(ScanView, again.view), undone_at_ms=None) == first
+            undone = self.model.scans[command.device_id, command.nonce].undone
+            assert (a(ScanView, again.view).undone_at_ms is not None) == undone
+        else:
+            assert again.view == first
+
+    def sweep_once(self, orders_max: int) -> None:
+        decided = self.stage.decide(self.stage.sweep(orders_max))
+        assert isinstance(decided, list)
+        self.model.swept(decided, orders_max, self.stage.now_ms)
+        self.write(decided)
+
+    def restored(self) -> State:
+        entities, length = self.older
+        in_any_order = dict(sorted(entities.items(), key=lambda row: row[1]))
+        state = snapshot.restore(in_any_order)
+        for entry in self.stage.entries[length:]:
+            sale.apply(state, entry)
+        return state
+
+    def replayed(self) -> State:
+        state = snapshot.fresh(EVENT)
+        for entry in self.stage.entries:
+            sale.apply(state, entry)
+        return state
+
+    # What holds after every step.
+
+    @invariant()
+    def all_is_well(self) -> None:
+        self.inventory_is_what_the_facts_and_the_commands_add_up_to()
+        self.money_taken_is_money_of_confirmed_orders_and_refunds()
+        self.every_order_reads_as_the_model_has_it()
+        self.doors_count_the_admissions_that_stand()
+        self.next_deadline_is_that_of_the_first_hold()
+
+    def inventory_is_what_the_facts_and_the_commands_add_up_to(self) -> None:
+        for tier_id, tier in self.stage.state.header.tiers.items():
+            assert tier.held == self.model.held(tier_id) == self.stage.auditor.held(tier_id)
+            assert tier.sold == self.model.sold(tier_id) == self.stage.auditor.sold(tier_id)
+
+    def money_taken_is_money_of_confirmed_orders_and_refunds(self) -> None:
+        auditor = self.stage.auditor
+        taken = sum(self.model.bank.values())
+        assert taken == auditor.money_kept() + auditor.money_returned()
+
+    def every_order_reads_as_the_model_has_it(self) -> None:
+        for order in self.model.orders.values():
+            seen = a(OrderView, self.stage.decide(c.ReadOrder(order.order_id, ADMIN)))
+            assert (seen.status, seen.cancel_reason) == order.status_at(self.stage.now_ms)
+            assert [t.status for t in seen.tickets] == [t.status for t in order.tickets]
+            if order.status in ("CONFIRMED", "REFUNDED"):
+                refunded = sum(t.price_minor for t in order.tickets if t.refunded)
+                assert seen.refunded_minor == refunded
+
+    def doors_count_the_admissions_that_stand(self) -> None:
+        if self.stage.state.opened:
+            doors = a(DoorsView, self.stage.decide(c.ReadDoors()))
+            seen = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
+            assert seen == self.model.admitted()
+
+    def next_deadline_is_that_of_the_first_hold(self) -> None:
+        pending = [o for o in self.model.orders.values() if o.status == "PENDING"]
+        first = min((order.expires_at_ms for order in pending), default=None)
+        expected = 0 if self.model.to_unwind() else first
+        assert self.stage.state.next_deadline_ms() == expected
+
+    def teardown(self) -> None:
+        assert encoded(self.restored()) == encoded(self.replayed()) == self.saved
+        self.stage.pass_ms(HOLD_MS)
+        while self.model.overdue(self.stage.now_ms) or self.model.to_unwind():
+            self.sweep_once(100)
+        held = [self.stage.auditor.held(tier_id) for tier_id in self.stage.auditor.tiers]
+        assert not any(held), "after quiet, nothing is held"
+
+    # What there is to choose from.
+
+    @property
+    def orders(self) -> dict[str, ModelOrder]:
+        return self.model.orders
+
+    @property
+    def payments(self) -> list[tuple[str, str]]:
+        return [(order.order_id, p) for order in self.orders.values() for p in order.payments]
+
+    @property
+    def refunds(self) -> list[tuple[str, str]]:
+        return [(order.order_id, r) for order in self.orders.values() for r in order.refunds]
+
+    @property
+    def tickets(self) -> list[tuple[str, int]]:
+        every = self.orders.values()
+        return [(order.order_id, n) for order in every for n in range(len(order.tickets))]
+
+    @property
+    def keyed(self) -> list[Keyed]:
+        return [command for command in self.asked if isinstance(command, Keyed)]
+
+    def order_id(self, i: int) -> str:
+        return pick(list(self.orders), i)
+
+
+def pick(choices: list[_T], i: int) -> _T:
+    return choices[i % len(choices)]
+
+
+def encoded(state: State) -> dict[str, bytes]:
+    return dict(snapshot.encode(state, snapshot.names(state)))
+
+
+def word_for(decided: Decision) -> str:
+    """The decision in the model's words."""
+    match decided:
+        case Rejection():
+            return decided.reason
+        case Replayed():
+            return REPLAYED
+        case list():
+            return type(decided[-1]).__name__
+        case _:
+            return UNCHANGED
+
+
+def facts_of(decided: Decision) -> dict[str, object]:
+    match decided:
+        case Rejection():
+            return decided.facts or {}
+        case list():
+            fact = decided[-1]
+            return {name: getattr(fact, name) for name in fact.__struct_fields__}
+        case _:
+            return {}

@@ -1,0 +1,262 @@
+"""A sale to act on: a clock moved by hand, ids and keys that never repeat, every fact audited.
+
+`ask` does what the actor does with a letter: decide, apply, reply.
+"""
+
+import itertools
+from typing import TypeVar
+
+from engine import commands as c
+from engine import facts as f
+from engine import ids, sale, snapshot
+from engine.order import OrderView
+from engine.rejections import Reason, Rejection
+from engine.replies import Decision, Replayed, Reply
+from engine.scan import ScanView
+from engine.ticket import token_digest
+from tests.engine.auditor import Auditor
+
+EVENT = "evt_0123456789abcdef"
+FLOOR = "tier_floor"
+BALCONY = "tier_balcony"
+GUEST = "tier_guest"
+
+SECOND_MS = 1000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+HOLD_MS = 15 * MINUTE_MS
+DOORS_OPEN_BEFORE_MS = 4 * HOUR_MS
+
+NOON_MS = 1_900_000_000_000  # where a stage's clock starts
+STARTS_AT_MS = NOON_MS + 2 * HOUR_MS  # so the doors are open
+
+ORGANIZER = c.Caller(c.Role.ORGANIZER, "organizer-1")
+BUYER = c.Caller(c.Role.BUYER, "buyer-1")
+STRANGER = c.Caller(c.Role.BUYER, "buyer-2")
+
+_T = TypeVar("_T")
+
+
+def terms(
+    tier_id: str = FLOOR,
+    *,
+    price_minor: int = 5000,
+    quantity: int = 10,
+    sale_start_ms: int = NOON_MS - DAY_MS,
+    sale_end_ms: int = NOON_MS + DAY_MS,
+    per_order_max: int = 6,
+) -> c.TierTerms:
+    return c.TierTerms(
+        tier_id, tier_id.upper(), price_minor, quantity, sale_start_ms, sale_end_ms, per_order_max
+    )
+
+
+def event_terms(starts_at_ms: int = STARTS_AT_MS) -> c.EventTerms:
+    return c.EventTerms(ORGANIZER.subject, "EUR", starts_at_ms, starts_at_ms + 3 * HOUR_MS)
+
+
+def a(kind: type[_T], answer: object) -> _T:
+    """The answer, which must be of that kind."""
+    assert isinstance(answer, kind), answer
+    return answer
+
+
+class Stage:
+    """`entries` is the journal. Unless told otherwise: one tier of ten places, on sale."""
+
+    def __init__(
+        self,
+        *tiers: c.TierTerms,
+        gates: tuple[c.Gate, ...] = (),
+        starts_at_ms: int = STARTS_AT_MS,
+        opened: bool = True,
+    ) -> None:
+        self.state = snapshot.fresh(EVENT)
+        self.entries: list[f.Entry] = []
+        self.auditor = Auditor()
+        self.now_ms = NOON_MS
+        self.numbers = itertools.count(1)
+        if opened:
+            every = tiers or (terms(),)
+            self.ask(c.OpenSale(self.version(), event_terms(starts_at_ms), every, gates))
+
+    def ask(self, command: c.Command) -> Reply:
+        decided = sale.decide(self.state, command, self.now_ms)
+        if not isinstance(decided, list):
+            return decided
+        self.write(decided)
+        return sale.reply(self.state, command, decided)
+
+    def decide(self, command: c.Command) -> Decision:
+        return sale.decide(self.state, command, self.now_ms)
+
+    def write(self, facts: list[f.Fact]) -> None:
+        for fact in facts:
+            entry = f.Entry(EVENT, self.state.header.seq + 1, self.now_ms, fact)
+            sale.apply(self.state, entry)
+            self.entries.append(entry)
+            self.auditor.hear(entry)
+
+    def refusal(self, command: c.Command) -> tuple[Reason, dict[str, object]]:
+        refused = a(Rejection, self.ask(command))
+        return refused.reason, refused.facts or {}
+
+    def reason(self, command: c.Command) -> Reason:
+        return self.refusal(command)[0]
+
+    def replay(self, command: c.Command) -> object:
+        return a(Replayed, self.ask(command)).view
+
+    def pass_ms(self, span_ms: int) -> None:
+        self.now_ms += span_ms
+
+    # What nobody may repeat.
+
+    def version(self) -> int:
+        return self.state.header.version + 1
+
+    def random(self, size: int) -> bytes:
+        return next(self.numbers).to_bytes(size)
+
+    def key(self) -> c.Key:
+        return c.Key(self.random(16), self.random(16))
+
+    # Commands, as a gateway would make them.
+
+    def place_order(
+        self,
+        *wanted: tuple[str, int],
+        buyer_id: str = BUYER.subject,
+        attendees: int | None = None,
+        key: c.Key | None = None,
+    ) -> c.PlaceOrder:
+        selections = tuple(c.Selection(*line) for line in wanted or ((FLOOR, 1),))
+        order_id = ids.order_id(EVENT, self.random(ids.ORDER_RANDOM_BYTES))
+        return c.PlaceOrder(
+            order_id, buyer_id, selections, attendees, HOLD_MS, key or self.key(), b"sealed"
+        )
+
+    def request_payment(
+        self, order_id: str, caller: c.Caller = BUYER, key: c.Key | None = None
+    ) -> c.RequestPayment:
+        payment_id = ids.payment_id(order_id, self.random(ids.PAYMENT_RANDOM_BYTES))
+        return c.RequestPayment(
+            order_id, caller, payment_id, "card", self.random(32), key or self.key()
+        )
+
+    def confirm_order(
+        self, order_id: str, payment_id: str, amount_minor: int | None = None
+    ) -> c.ConfirmOrder:
+        owed = self.state.order_by_id[order_id].total_minor
+        return c.ConfirmOrder(
+            order_id,
+            payment_id,
+            owed if amount_minor is None else amount_minor,
+            self.random(32),
+            ids.refund_id(order_id, self.random(ids.PAYMENT_RANDOM_BYTES)),
+        )
+
+    def refund_order(
+        self,
+        order_id: str,
+        *numbers: int,
+        caller: c.Caller = ORGANIZER,
+        force: bool = False,
+        key: c.Key | None = None,
+    ) -> c.RefundOrder:
+        refund_id = ids.refund_id(order_id, self.random(ids.PAYMENT_RANDOM_BYTES))
+        chosen = numbers or None
+        return c.RefundOrder(order_id, caller, refund_id, chosen, "ill", force, key or self.key())
+
+    def reissue_ticket(
+        self, order_id: str, number: int = 0, caller: c.Caller = BUYER, key: c.Key | None = None
+    ) -> c.ReissueTicket:
+        return c.ReissueTicket(order_id, number, caller, self.random(32), key or self.key())
+
+    def name_attendee(
+        self, order_id: str, number: int = 0, sealed: bytes = b"somebody else"
+    ) -> c.NameAttendee:
+        return c.NameAttendee(order_id, number, BUYER, sealed, None)
+
+    def check_in(
+        self,
+        token: bytes,
+        nonce: str | None = None,
+        *,
+        device_id: str = "device-1",
+        gate: str | None = "north",
+        elsewhere: bool | None = None,
+        override: bool = False,
+    ) -> c.CheckIn:
+        return c.CheckIn(
+            device_id,
+            nonce or f"nonce-{next(self.numbers)}",
+            token_digest(token),
+            gate,
+            None,
+            DOORS_OPEN_BEFORE_MS,
+            elsewhere,
+            override,
+            "knows the band" if override else None,
+        )
+
+    def undo_check_in(self, nonce: str, device_id: str = "device-1") -> c.UndoCheckIn:
+        return c.UndoCheckIn(device_id, nonce, device_id)
+
+    def sweep(self, orders_max: int = 1000) -> c.Sweep:
+        return c.Sweep(orders_max, self.random(32))
+
+    # Whole steps that must succeed.
+
+    def place(self, *wanted: tuple[str, int], buyer_id: str = BUYER.subject) -> str:
+        placed = a(f.OrderPlaced, self.ask(self.place_order(*wanted, buyer_id=buyer_id)))
+        return placed.order_id
+
+    def request(self, order_id: str) -> str:
+        asked = a(OrderView, self.ask(self.request_payment(order_id, c.Caller(c.Role.ADMIN, ""))))
+        assert asked.payment_id is not None
+        return asked.payment_id
+
+    def sell(self, *wanted: tuple[str, int]) -> OrderView:
+        """An order placed and paid: its view, with its tickets."""
+        order_id = self.place(*wanted)
+        return a(OrderView, self.ask(self.confirm_order(order_id, self.request(order_id))))
+
+    def read(self, order_id: str) -> OrderView:
+        return a(OrderView, self.ask(c.ReadOrder(order_id, c.Caller(c.Role.ADMIN, ""))))
+
+    def token(self, order_id: str, number: int = 0) -> bytes:
+        return self.read(order_id).tickets[number].token
+
+    def scan(self, token: bytes, nonce: str | None = None, gate: str | None = "north") -> ScanView:
+        return a(ScanView, self.ask(self.check_in(token, nonce, gate=gate, elsewhere=False)))
+
+    def cancel_event(self) -> None:
+        self.ask(c.CancelEvent(self.version()))
+
+    def close(self) -> None:
+        self.ask(c.CloseSale(self.version()))
+
+    def complete(self) -> None:
+        self.ask(c.CompleteEvent(self.version()))
+
+    def configure(self, tier: c.TierTerms) -> None:
+        assert not isinstance(self.ask(c.ConfigureTier(self.version(), tier)), Rejection)
+
+    def sweep_all(self) -> int:
+        """Sweep until nothing is due: how often something was."""
+        for sweeps in itertools.count():
+            before = len(self.entries)
+            self.ask(self.sweep(2))
+            if len(self.entries) == before:
+                return sweeps
+        raise AssertionError
+
+    def inventory(self, tier_id: str = FLOOR) -> tuple[int, int]:
+        """(held, sold)"""
+        tier = self.state.header.tiers[tier_id]
+        return tier.held, tier.sold
+
+    def entities(self) -> dict[str, bytes]:
+        return dict(snapshot.encode(self.state, snapshot.names(self.state)))

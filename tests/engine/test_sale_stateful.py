@@ -1,0 +1,302 @@
+"""Everything at once: whatever is asked, in any order and at any time, the sale answers as the
+model does, its facts pass the audit, and it can be rebuilt from any snapshot, byte for byte.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+from msgspec.structs import replace
+
+from engine import commands as c
+from tests.engine import stage
+from tests.engine.sale_witness import ADMIN, SaleWitness, pick
+from tests.engine.stage import (
+    BALCONY,
+    BUYER,
+    DAY_MS,
+    FLOOR,
+    GUEST,
+    HOLD_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    NOON_MS,
+    ORGANIZER,
+    STRANGER,
+    terms,
+)
+
+TIERS = (
+    terms(FLOOR, quantity=6, per_order_max=4, sale_end_ms=NOON_MS + 90 * DAY_MS),
+    terms(BALCONY, quantity=3, per_order_max=3, price_minor=9000, sale_start_ms=NOON_MS + 1),
+    terms(GUEST, quantity=4, per_order_max=2, price_minor=0, sale_end_ms=NOON_MS + 90 * DAY_MS),
+)
+NORTH, VIP_ONLY = c.Gate("north", ()), c.Gate("vip", (BALCONY,))
+STARTS_AT_MS = NOON_MS + 4 * HOUR_MS + 5 * MINUTE_MS  # the doors open at 12:05
+CALLERS = (
+    BUYER,
+    STRANGER,
+    ORGANIZER,
+    c.Caller(c.Role.ORGANIZER, "organizer-2"),
+    c.Caller(c.Role.BOX_OFFICE, "shop"),
+    ADMIN,
+    c.Caller(c.Role.SCANNER, "device-1"),
+)
+
+which = st.integers(0, 30)  # of what there is, counted round
+gates = st.sampled_from(["north", "vip", "unlisted", None])
+callers = st.sampled_from((ADMIN, BUYER, ADMIN, *CALLERS))
+lines = st.tuples(st.sampled_from([FLOOR, FLOOR, BALCONY, GUEST]), st.sampled_from([1, 1, 2, 3]))
+selections = st.lists(lines, min_size=1, max_size=2)
+
+
+def once_there_is(what: str) -> Callable[[Any], Any]:
+    return precondition(lambda self: len(getattr(self, what)) > 0)
+
+
+class SaleMachine(SaleWitness):
+    # Buyers.
+
+    @initialize()
+    def open(self) -> None:
+        self.ask(self.stage.place_order())
+        event = stage.event_terms(STARTS_AT_MS)
+        self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY)))
+
+    @rule(wanted=selections, buyer=st.sampled_from([BUYER, STRANGER]), named=st.integers(-9, 6))
+    def place(self, wanted: list[tuple[str, int]], buyer: c.Caller, named: int) -> None:
+        attendees = named if named >= 0 else None
+        order = self.stage.place_order(*wanted, buyer_id=buyer.subject, attendees=attendees)
+        self.ask(order)
+
+    @rule(before=st.booleans(), quantity=st.integers(1, 9))
+    def place_with_an_unknown_tier(self, before: bool, quantity: int) -> None:
+        lines = [(FLOOR, quantity), ("tier_nowhere", 1)]
+        self.ask(self.stage.place_order(*(lines[::-1] if before else lines)))
+
+    @rule(wanted=selections)
+    def buy(self, wanted: list[tuple[str, int]]) -> None:
+        if self.place_and_request(wanted):
+            self.pay(-1, True)
+
+    @rule(wanted=selections, declined=st.booleans(), swept=st.booleans(), rival=selections)
+    def pay_late(
+        self,
+        wanted: list[tuple[str, int]],
+        declined: bool,
+        swept: bool,
+        rival: list[tuple[str, int]],
+    ) -> None:
+        if self.place_and_request(wanted):
+            if declined:
+                self.decline(-1)
+            self.stage.pass_ms(HOLD_MS)
+            if swept:
+                self.sweep(100)
+                self.ask(self.stage.place_order(*rival))
+            self.pay(-1, True)
+
+    def place_and_request(self, wanted: list[tuple[str, int]]) -> bool:
+        order = self.stage.place_order(*wanted)
+        self.ask(order)
+        if order.order_id in self.orders:
+            self.ask(self.stage.request_payment(order.order_id))
+        return bool(self.payments) and self.payments[-1][0] == order.order_id
+
+    @once_there_is("orders")
+    @rule(i=which, caller=callers)
+    def give_up(self, i: int, caller: c.Caller) -> None:
+        self.ask(c.CancelOrder(self.order_id(i), caller))
+
+    @once_there_is("orders")
+    @rule(i=which, caller=callers)
+    def request_payment(self, i: int, caller: c.Caller) -> None:
+        self.ask(self.stage.request_payment(self.order_id(i), caller))
+
+    @once_there_is("payments")
+    @rule(i=which, exact=st.sampled_from([True, True, True, False]))
+    def pay(self, i: int, exact: bool) -> None:
+        order_id, payment_id = pick(self.payments, i)
+        amount_minor = self.model.orders[order_id].total_minor - (not exact)
+        self.ask(self.stage.confirm_order(order_id, payment_id, amount_minor))
+
+    @once_there_is("payments")
+    @rule(i=which)
+    def decline(self, i: int) -> None:
+        self.ask(c.DeclinePayment(*pick(self.payments, i)))
+
+    @once_there_is("orders")
+    @rule(i=which)
+    def ask_for_what_never_was(self, i: int) -> None:
+        order_id = self.order_id(i)
+        self.ask(self.stage.confirm_order(order_id, "pay_none"))
+        self.ask(c.DeclinePayment(order_id, "pay_none"))
+        self.ask(c.SettleRefund(order_id, "ref_none", True))
+        self.ask(self.stage.undo_check_in("never"))
+
+    @once_there_is("tickets")
+    @rule(i=which, caller=callers, some=st.sets(st.integers(0, 2)), force=st.booleans())
+    def refund(self, i: int, caller: c.Caller, some: set[int], force: bool) -> None:
+        order_id, number = pick(self.tickets, i)
+        numbers = [number, *some] if some else []
+        self.ask(self.stage.refund_order(order_id, *numbers, caller=caller, force=force))
+
+    @once_there_is("orders")
+    @rule(i=which)
+    def refund_whatever_it_is(self, i: int) -> None:
+        self.ask(self.stage.refund_order(self.order_id(i)))
+
+    @once_there_is("refunds")
+    @rule(i=which, done=st.booleans())
+    def settle(self, i: int, done: bool) -> None:
+        self.ask(c.SettleRefund(*pick(self.refunds, i), done))
+
+    @once_there_is("tickets")
+    @rule(i=which, caller=callers)
+    def reissue(self, i: int, caller: c.Caller) -> None:
+        self.ask(self.stage.reissue_ticket(*pick(self.tickets, i), caller))
+
+    @once_there_is("tickets")
+    @rule(i=which, further=st.sampled_from([0, 0, 0, 4]))
+    def rename(self, i: int, further: int) -> None:
+        order_id, number = pick(self.tickets, i)
+        self.ask(self.stage.name_attendee(order_id, number + further, b"name %d" % self.steps))
+
+    # Clients that ask again.
+
+    @rule(i=which)
+    def retry(self, i: int) -> None:
+        self.ask(self.retried(self.asked[-1 - i % len(self.asked)]))
+
+    @once_there_is("keyed")
+    @rule(i=which)
+    def retry_with_a_key(self, i: int) -> None:
+        self.ask(self.retried(pick(self.keyed, i)))
+
+    def retried(self, command: c.Command) -> c.Command:
+        """As a gateway makes it from the same request: what is drawn by chance is new."""
+        match command:
+            case c.PlaceOrder():
+                return replace(command, order_id=self.stage.place_order().order_id)
+            case c.RequestPayment():
+                fresh = self.stage.request_payment(command.order_id)
+                return replace(command, payment_id=fresh.payment_id, token_seed=fresh.token_seed)
+            case c.RefundOrder():
+                fresh_id = self.stage.refund_order(command.order_id).refund_id
+                return replace(command, refund_id=fresh_id)
+            case c.ConfirmOrder():
+                fresh_id = self.stage.refund_order(command.order_id).refund_id
+                return replace(command, refund_id=fresh_id, token_seed=self.stage.random(32))
+            case c.ReissueTicket():
+                return replace(command, token_seed=self.stage.random(32))
+            case _:
+                return command
+
+    @once_there_is("keyed")
+    @rule(i=which)
+    def reuse_a_key_for_something_else(self, i: int) -> None:
+        other = replace(pick(self.keyed, i).key, fingerprint=self.stage.random(16))
+        self.ask(self.stage.place_order(key=other))
+
+    # Doors.
+
+    @once_there_is("tokens")
+    @rule(
+        i=which,
+        gate=gates,
+        device=st.integers(1, 2),
+        override=st.sampled_from([False] * 3 + [True]),
+    )
+    def scan(self, i: int, gate: str | None, device: int, override: bool) -> None:
+        device_id = f"device-{device}"
+        scan = self.stage.check_in(
+            pick(self.tokens, i), device_id=device_id, gate=gate, override=override
+        )
+        self.scans.append((scan.device_id, scan.nonce))
+        self.ask(scan)
+
+    @rule(elsewhere=st.sampled_from([None, True, False]), override=st.booleans())
+    def scan_a_fake(self, elsewhere: bool | None, override: bool) -> None:
+        fake = self.stage.random(16)
+        scan = self.stage.check_in(fake, elsewhere=elsewhere, override=override)
+        self.scans.append((scan.device_id, scan.nonce))
+        self.ask(scan)
+
+    @once_there_is("scans")
+    @once_there_is("tokens")
+    @rule(i=which, j=which)
+    def scan_with_a_used_nonce(self, i: int, j: int) -> None:
+        device_id, nonce = pick(self.scans, i)
+        self.ask(self.stage.check_in(pick(self.tokens, j), nonce, device_id=device_id))
+
+    @once_there_is("scans")
+    @rule(i=which)
+    def undo(self, i: int) -> None:
+        device_id, nonce = pick(self.scans, i)
+        self.ask(self.stage.undo_check_in(nonce, device_id))
+
+    # Time, and what the actor does by itself.
+
+    @rule(span_ms=st.sampled_from([1, 10 * MINUTE_MS, HOLD_MS - 1, HOLD_MS, HOUR_MS, DAY_MS]))
+    def time_passes(self, span_ms: int) -> None:
+        self.stage.pass_ms(span_ms)
+
+    @rule(orders_max=st.sampled_from([1, 2, 100]))
+    def sweep(self, orders_max: int) -> None:
+        self.sweep_once(orders_max)
+
+    @rule()
+    def take_a_snapshot(self) -> None:
+        self.older = (self.stage.entities(), len(self.stage.entries))
+
+    @rule(replay=st.booleans())
+    def crash(self, replay: bool) -> None:
+        self.stage.state = self.replayed() if replay else self.restored()
+        self.stage.state.touched.clear()
+
+    # The catalogue, which makes legal steps only.
+
+    @rule(tier=st.sampled_from(TIERS), quantity=st.integers(0, 9), price=st.integers(0, 2))
+    def configure_tier(self, tier: c.TierTerms, quantity: int, price: int) -> None:
+        name = f"{tier.name} {self.steps}"
+        price_minor = tier.price_minor * price
+        changed = replace(tier, name=name, quantity=quantity, price_minor=price_minor)
+        self.ask(c.ConfigureTier(self.stage.version(), changed))
+
+    @rule(
+        starts_in_ms=st.sampled_from([0, 2 * HOUR_MS, 30 * DAY_MS]),
+        gates=st.sampled_from([None, (), (NORTH, VIP_ONLY)]),
+    )
+    def configure_doors(self, starts_in_ms: int, gates: tuple[c.Gate, ...] | None) -> None:
+        version = self.stage.version()
+        event = stage.event_terms(NOON_MS + starts_in_ms)
+        change = c.ConfigureGates(version, gates) if gates else c.ConfigureEvent(version, event)
+        self.ask(change)
+
+    @precondition(lambda self: self.steps > 10 and self.model.stage in ("open", "closed"))
+    @rule()
+    def close_or_reopen(self) -> None:
+        version = self.stage.version()
+        if self.model.stage == "open":
+            self.ask(c.CloseSale(version))
+        else:
+            event = stage.event_terms(STARTS_AT_MS)
+            self.ask(c.OpenSale(version, event, TIERS, (NORTH, VIP_ONLY)))
+
+    @precondition(lambda self: self.steps > 20 and self.model.stage in ("open", "closed"))
+    @rule(cancelled=st.booleans())
+    def end(self, cancelled: bool) -> None:
+        version = self.stage.version()
+        self.ask(c.CancelEvent(version) if cancelled else c.CompleteEvent(version))
+
+
+TestSale = SaleMachine.TestCase
+TestSale.settings = settings(
+    max_examples=300,
+    stateful_step_count=60,
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+)
