@@ -5,6 +5,7 @@ answer. No coroutine, no parser beyond the status line and Content-Length.
 """
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self._buffer = b""
         self._sent = 0.0
+        self._done = False
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,6 +46,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         request = self._load.next_request()
         if request is None:
+            self._done = True
             self._transport.close()
             self._load.ended()
             return
@@ -66,7 +69,8 @@ class _Connection(asyncio.Protocol):
         self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._load.lost()
+        if not self._done:
+            self._load.lost()
 
 
 class _Load:
@@ -111,7 +115,7 @@ class _Load:
             self.finished.set_result(None)
 
     def lost(self) -> None:
-        if self._alive and not self.finished.done() and time.perf_counter() < self._stop_at:
+        if not self.finished.done():
             self.finished.set_exception(ConnectionError("the server closed a connection"))
 
 
@@ -135,13 +139,25 @@ async def run(
     return load.outcome
 
 
+def request(path: str, headers: dict[str, str], key: str, body: bytes) -> bytes:
+    """A POST of JSON; `key` is its Idempotency-Key, "" for none."""
+    return _with_body(_head(path, headers), key, body)
+
+
 def post(
     path: str, headers: dict[str, str], numbered: Callable[[int], tuple[str, bytes]]
 ) -> Iterator[bytes]:
-    """Endless POSTs; `numbered` gives the n-th one's Idempotency-Key ("" for none) and body."""
+    """Endless POSTs; `numbered` gives the n-th one's key and body."""
+    head = _head(path, headers)
+    for number in itertools.count():
+        yield _with_body(head, *numbered(number))
+
+
+def _head(path: str, headers: dict[str, str]) -> str:
     fixed = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n{fixed}"
-    for number in range(1 << 60):
-        key, body = numbered(number)
-        key_line = f"Idempotency-Key: {key}\r\n" if key else ""
-        yield f"{head}{key_line}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n{fixed}"
+
+
+def _with_body(head: str, key: str, body: bytes) -> bytes:
+    key_line = f"Idempotency-Key: {key}\r\n" if key else ""
+    return f"{head}{key_line}Content-Length: {len(body)}\r\n\r\n".encode() + body

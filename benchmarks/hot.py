@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from persistence.journal import decode
 
 PLACES = 10_000_000
 SETTLE_S = 1.0
+CHECK_INS_PER_S_MAX = 14_000
 
 
 class Round(Struct):
@@ -31,6 +32,8 @@ class Round(Struct):
     bare_per_second: float
     ours_ms: dict[str, float]
     bare_ms: dict[str, float]
+    ours_cpu_us: float
+    bare_cpu_us: float
 
     @property
     def ratio(self) -> float:
@@ -67,7 +70,7 @@ def _expect(outcome: Outcome, status: int) -> Outcome:
     return outcome
 
 
-def _event_on_sale(server: Endpoint) -> tuple[str, str]:
+def event_on_sale(server: Endpoint, price: int = 2_500) -> tuple[str, str]:
     """A hot event with one tier, on sale; its id and the tier's."""
     token = server.token("organizer", "bench")
     hall = {"name": "Hall", "city": "Berlin", "country": "Germany", "timezone": "Europe/Berlin"}
@@ -76,7 +79,7 @@ def _event_on_sale(server: Endpoint) -> tuple[str, str]:
     what = {"title": "Hot", "category": "CONCERT", "venue_id": venue["venue_id"]}
     event = server.call("POST", "/v1/events", {**what, **times}, token)
     path = f"/v1/events/{event['event_id']}"
-    tier = {"name": "GENERAL", "price": 2_500, "total_quantity": PLACES, "max_per_order": 10}
+    tier = {"name": "GENERAL", "price": price, "total_quantity": PLACES, "max_per_order": 10}
     since = {"sale_start": "2020-01-01T00:00:00Z"}
     made = server.call("POST", f"{path}/tiers", {**tier, **since}, token)
     for step in ("publish", "open-sales"):
@@ -84,7 +87,7 @@ def _event_on_sale(server: Endpoint) -> tuple[str, str]:
     return event["event_id"], made["tier_id"]
 
 
-def _orders(server: Endpoint, event_id: str, tier_id: str, token: str) -> Iterator[bytes]:
+def orders(event_id: str, tier_id: str, token: str) -> Iterator[bytes]:
     run = uuid4().hex[:12]
     body = json.dumps({"selections": [{"tier_id": tier_id, "quantity": 2}]}).encode()
     headers = {"Authorization": f"Bearer {token}"}
@@ -96,8 +99,7 @@ def _scans(event_id: str, token: str, tokens: Iterator[str]) -> Iterator[bytes]:
     run = uuid4().hex[:12]
 
     def scan(number: int) -> tuple[str, bytes]:
-        ticket = next(tokens, None) or str(uuid4())
-        body = {"token": ticket, "nonce": f"{run}-{number}", "gate": "North"}
+        body = {"token": next(tokens), "nonce": f"{run}-{number}", "gate": "North"}
         return "", json.dumps(body).encode()
 
     headers = {"Authorization": f"Bearer {token}"}
@@ -107,103 +109,99 @@ def _scans(event_id: str, token: str, tokens: Iterator[str]) -> Iterator[bytes]:
 async def onsale(in_flight: int, seconds: float, rounds: int) -> Report:
     """Durable reservations a second on one hot tier."""
     async with stampede() as ours, baseline("bare") as bare:
-        event_id, tier_id = _event_on_sale(ours)
+        event_id, tier_id = event_on_sale(ours)
         token = ours.token("box_office", "bench")
-        measured: list[Round] = []
-        seen: set[bytes] = set()
-        for _ in range(rounds):
-            pair = []
-            for server in (ours, bare):
-                outcome = await generator.run(
-                    server.host,
-                    server.port,
-                    _orders(server, event_id, tier_id, token),
-                    connections=in_flight,
-                    seconds=seconds,
-                    keep_status=201,
-                )
-                pair.append(_expect(outcome, 201))
-                await asyncio.sleep(SETTLE_S)
-            measured.append(_round(*pair))
-            seen |= {json.loads(body)["order_id"].encode() for body in pair[0].bodies}
-        placed = {
-            fact.order_id.encode()
-            for fact in await _facts(ours.dsn)
-            if isinstance(fact, OrderPlaced)
-        }
+
+        def asking(_: Endpoint) -> Iterator[bytes]:
+            return orders(event_id, tier_id, token)
+
+        pairs = [await _pair(ours, bare, asking, 201, in_flight, seconds) for _ in range(rounds)]
+        seen = {json.loads(body)["order_id"] for pair in pairs for body in pair.kept}
+        placed = {f.order_id for f in await _facts(ours.dsn) if isinstance(f, OrderPlaced)}
         if not seen <= placed:
             raise SystemExit(f"{len(seen - placed)} answers of 201 are not in the journal")
-        return await _report("onsale", ours, in_flight, seconds, measured, len(seen))
+        return await _report("onsale", ours, in_flight, seconds, pairs, len(seen))
 
 
-async def doors(in_flight: int, seconds: float, rounds: int, tickets: int) -> Report:
+async def doors(in_flight: int, seconds: float, rounds: int) -> Report:
     """Durable check-ins a second at one event; every ticket is scanned once."""
     async with stampede() as ours, baseline("bare") as bare:
-        event_id, tier_id = _event_on_sale(ours)
-        tokens = await _sell(ours, event_id, tier_id, tickets)
+        event_id, tier_id = event_on_sale(ours, price=0)
+        tickets = int(rounds * seconds * CHECK_INS_PER_S_MAX)
+        tokens = iter(await _sell(ours, event_id, tier_id, tickets))
         scanner = ours.token("scanner", "bench", event_id)
-        measured, admitted = [], 0
-        for number in range(rounds):
-            pair = []
-            share = iter(tokens[number * len(tokens) // rounds : (number + 1) * len(tokens) // rounds])
-            for server in (ours, bare):
-                outcome = await generator.run(
-                    server.host,
-                    server.port,
-                    _limited(_scans(event_id, scanner, share), len(tokens) // rounds)
-                    if server is ours
-                    else _scans(event_id, scanner, iter(())),
-                    connections=in_flight,
-                    seconds=seconds,
-                    keep_status=200,
-                )
-                pair.append(_expect(outcome, 200))
-                await asyncio.sleep(SETTLE_S)
-            measured.append(_round(*pair))
-            results = [json.loads(body)["result"] for body in pair[0].bodies]
-            if set(results) != {"ADMIT"}:
-                raise SystemExit("a ticket was not admitted")
-            admitted += len(results)
-        standing = [
-            fact
-            for fact in await _facts(ours.dsn)
-            if isinstance(fact, TicketScanned) and fact.result is ScanResult.ADMIT
-        ]
-        if len(standing) != admitted:
-            raise SystemExit(f"{admitted} seen admitted, {len(standing)} in the journal")
-        return await _report("doors", ours, in_flight, seconds, measured, admitted)
+
+        def scanning(server: Endpoint) -> Iterator[bytes]:
+            known = tokens if server is ours else iter(lambda: str(uuid4()), None)
+            return _scans(event_id, scanner, known)
+
+        pairs = [await _pair(ours, bare, scanning, 200, in_flight, seconds) for _ in range(rounds)]
+        admitted = [json.loads(body) for pair in pairs for body in pair.kept]
+        if {answer["result"] for answer in admitted} != {"ADMIT"}:
+            raise SystemExit("a ticket was not admitted")
+        facts = [f for f in await _facts(ours.dsn) if isinstance(f, TicketScanned)]
+        standing = {(f.order_id, f.number) for f in facts if f.result is ScanResult.ADMIT}
+        if len(standing) != len(admitted):
+            raise SystemExit(f"{len(admitted)} seen admitted, {len(standing)} in the journal")
+        return await _report("doors", ours, in_flight, seconds, pairs, len(admitted))
 
 
-def _limited(requests: Iterator[bytes], most: int) -> Iterator[bytes]:
-    return itertools.islice(requests, most)
+class _Pair(Struct):
+    round: Round
+    kept: list[bytes]
+
+
+async def _pair(
+    ours: Endpoint,
+    bare: Endpoint,
+    requests: Callable[[Endpoint], Iterator[bytes]],
+    status: int,
+    in_flight: int,
+    seconds: float,
+) -> _Pair:
+    """One round: ours, then the bare handler."""
+    outcomes, cpu_us = [], []
+    for server in (ours, bare):
+        before = server.cpu_seconds()
+        outcome = await generator.run(
+            server.host,
+            server.port,
+            requests(server),
+            connections=in_flight,
+            seconds=seconds,
+            keep_status=status,
+        )
+        spent = server.cpu_seconds() - before
+        cpu_us.append(spent * 1e6 / sum(outcome.statuses.values()))
+        outcomes.append(_expect(outcome, status))
+        await asyncio.sleep(SETTLE_S)
+    first, second = outcomes
+    measured = Round(
+        first.per_second,
+        second.per_second,
+        _percentiles(first),
+        _percentiles(second),
+        *cpu_us,
+    )
+    return _Pair(measured, first.bodies)
 
 
 async def _sell(server: Endpoint, event_id: str, tier_id: str, tickets: int) -> list[str]:
-    """Orders paid through the sandbox, ten tickets each; the tokens, from the journal."""
-    token = server.token("box_office", "bench")
-    headers = {"Authorization": f"Bearer {token}"}
+    """Orders of ten tickets that cost nothing, so confirmed at once; the tokens, by the journal."""
+    headers = {"Authorization": f"Bearer {server.token('box_office', 'bench')}"}
     body = json.dumps({"selections": [{"tier_id": tier_id, "quantity": 10}]}).encode()
     path = f"/v1/events/{event_id}/orders"
-    orders = -(-tickets // 10)
-    placing = _limited(generator.post(path, headers, lambda n: (f"sell-{n}", body)), orders)
-    placed = await _all(server, placing, 201)
+    placing = generator.post(path, headers, lambda number: (f"sell-{number}", body))
+    placed = await _all(server, itertools.islice(placing, -(-tickets // 10)), 201)
     order_ids = [json.loads(answer)["order_id"] for answer in placed]
+    card = b'{"method":"card"}'
     asking = (
-        next(generator.post(f"/v1/orders/{o}/payment", headers, lambda _: (f"pay-{o}", _CARD)))
-        for o in order_ids
+        generator.request(f"/v1/orders/{order_id}/payment", headers, order_id, card)
+        for order_id in order_ids
     )
-    payments = [json.loads(answer)["payment_id"] for answer in await _all(server, asking, 202)]
-    paying = (
-        next(generator.post(f"/v1/sandbox/payments/{p}", {}, lambda _: ("", _SUCCEED)))
-        for p in payments
-    )
-    await _all(server, paying, 200)
+    await _all(server, asking, 200)
     confirmed = [f for f in await _facts(server.dsn) if isinstance(f, OrderConfirmed)]
-    return [ids.token_text(t) for fact in confirmed for t in fact.tokens]
-
-
-_CARD = b'{"method":"card"}'
-_SUCCEED = b'{"outcome":"succeed"}'
+    return [ids.token_text(token) for fact in confirmed for token in fact.tokens]
 
 
 async def _all(server: Endpoint, requests: Iterator[bytes], status: int) -> list[bytes]:
@@ -220,20 +218,17 @@ async def _facts(dsn: str) -> list[Any]:
     return [entry.fact for row in rows for entry in decode(row["batch"], row["crc"])]
 
 
-def _round(ours: Outcome, bare: Outcome) -> Round:
-    return Round(ours.per_second, bare.per_second, _percentiles(ours), _percentiles(bare))
-
-
 async def _report(
     name: str,
     server: Endpoint,
     in_flight: int,
     seconds: float,
-    rounds: list[Round],
+    pairs: list[_Pair],
     in_journal: int,
 ) -> Report:
     connection = await asyncpg.connect(server.dsn)
     fsync = await connection.fetchval("SHOW fsync")
     synchronous = await connection.fetchval("SHOW synchronous_commit")
     await connection.close()
+    rounds = [pair.round for pair in pairs]
     return Report(name, in_flight, seconds, rounds, in_journal, fsync, synchronous)

@@ -18,19 +18,24 @@ READY = b"ready on "
 class Endpoint:
     """Where a server listens, and the calls that prepare it."""
 
-    def __init__(self, url: str, folder: Path | None) -> None:
+    def __init__(self, url: str, folder: Path | None, pid: int = 0) -> None:
         self.url = url
+        self.pid = pid
         self.folder = folder
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self.host, self.port = parts.hostname, parts.port
 
-    def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, token: str | None = None, key: str = ""
+    ) -> Any:
         """A blocking call before the measurement; raises on anything but success."""
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if key:
+            headers["Idempotency-Key"] = key
         request = urllib.request.Request(
             self.url + path,
             method=method,
@@ -44,6 +49,15 @@ class Endpoint:
         asked = {"role": role, "subject": subject, "event_id": event_id}
         token: str = self.call("POST", "/v1/dev/token", asked)["token"]
         return token
+
+    def cpu_seconds(self) -> float:
+        """What the process that answers has used; of ours, the child that serves."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        serving = [p for p in children if "--role=serve" in Path(f"/proc/{p}/cmdline").read_text()]
+        answers = serving[0] if serving else self.pid
+        stat = Path(f"/proc/{answers}/stat").read_text()
+        user, system = stat.rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     @property
     def dsn(self) -> str:
@@ -64,22 +78,22 @@ async def stampede() -> AsyncIterator[Endpoint]:
             "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
         }
         log = Path(name) / "server.log"
-        async with _running(["gateway", "up", "--port=0"], settings, log) as url:
-            yield Endpoint(url, folder)
+        async with _running(["gateway", "up", "--port=0"], settings, log) as (url, pid):
+            yield Endpoint(url, folder, pid)
 
 
 @asynccontextmanager
 async def baseline(module: str) -> AsyncIterator[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
         log = Path(name) / "server.log"
-        async with _running([f"benchmarks.baselines.{module}"], {}, log) as url:
-            yield Endpoint(url, None)
+        async with _running([f"benchmarks.baselines.{module}"], {}, log) as (url, pid):
+            yield Endpoint(url, None, pid)
 
 
 @asynccontextmanager
 async def _running(
     arguments: list[str], settings: dict[str, str], log: Path
-) -> AsyncIterator[str]:
+) -> AsyncIterator[tuple[str, int]]:
     """Log lines go to a file, as they would in production."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -91,7 +105,7 @@ async def _running(
             stderr=output,
         )
     try:
-        yield await asyncio.wait_for(_ready(process, log), 60)
+        yield await asyncio.wait_for(_ready(process, log), 60), process.pid
     finally:
         if process.returncode is None:
             process.terminate()

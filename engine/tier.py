@@ -52,25 +52,6 @@ class Tier(Struct, array_like=True, gc=False):
         assert self.held >= 0 and self.sold >= 0 and self.free >= 0, self
 
 
-def refuse(tier: Tier, quantity: int, now_ms: int) -> Rejection | None:
-    """Why `quantity` places can't be held now, or None. The order of the checks is the API's."""
-    terms = tier.terms
-    if not tier.on_sale(now_ms):
-        facts: dict[str, object] = {"tier_id": terms.tier_id}
-        return Rejection(Reason.SALE_NOT_ACTIVE, facts)
-    if quantity > terms.per_order_max:
-        return Rejection(
-            Reason.MAX_PER_ORDER_EXCEEDED,
-            {"tier_id": terms.tier_id, "max_per_order": terms.per_order_max, "requested": quantity},
-        )
-    if quantity > tier.free:
-        return Rejection(
-            Reason.SOLD_OUT,
-            {"tier_id": terms.tier_id, "requested": quantity, "available": tier.free},
-        )
-    return None
-
-
 def refuse_change(tier: Tier, terms: TierTerms) -> Rejection | None:
     committed = tier.held + tier.sold
     if terms.quantity < committed:

@@ -154,6 +154,7 @@ def _or_one_line(run: object, environment: Mapping[str, str]) -> None:
 async def _up(environment: Mapping[str, str]) -> None:
     settings = read(environment)
     telemetry.configure_logging(settings.log == "on")
+    launcher.allow_many_connections()
     listening = launcher.listen(settings.http_host, settings.http_port)
     fd = listening.fileno()
     serve = Node("serve", ["--role=serve", f"--listen-fd={fd}"], [fd])

@@ -8,6 +8,7 @@ it, however it ends: it watches the other end of a pipe.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -42,6 +43,12 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise LaunchError(f"can't listen on {host}:{port}: {error}") from None
     return listening
+
+
+def allow_many_connections() -> None:
+    """As many open files as we may have: a crowd is connections. Processes inherit it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Node:

@@ -85,9 +85,7 @@ async def place(request: web.Request) -> web.Response:
 
 async def admit(request: web.Request) -> web.Response:
     scan = _scan.decode(await request.read())
-    admission = Admission(
-        "ADMIT", f"tkt_{os.urandom(18).hex()}-0", "GENERAL", _NOW, scan.gate
-    )
+    admission = Admission("ADMIT", f"tkt_{os.urandom(18).hex()}-0", "GENERAL", _NOW, scan.gate)
     return web.Response(body=_encode(admission), content_type="application/json")
 
 
