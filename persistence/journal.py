@@ -18,6 +18,7 @@ from engine.facts import Entry
 from engine.ids import personal_key_id
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Batch, Grant
+from persistence.transactions import AWAY, Connection
 
 APPEND_TIMEOUT_S = 5.0
 READ_ROWS = 500
@@ -87,9 +88,11 @@ class CorruptJournal(Exception):
 class PostgresJournal:
     """Writes on one connection of its own; reads, which may be long, on a pool."""
 
+    append_statement = _APPEND
+
     def __init__(self, dsn: str, pool: asyncpg.Pool) -> None:
         self._dsn = dsn
-        self._pool = pool
+        self.pool = pool
         self._writer: asyncpg.Connection | None = None
         self._append: Any = None
 
@@ -121,7 +124,7 @@ class PostgresJournal:
             command_timeout=APPEND_TIMEOUT_S,
             server_settings={"application_name": "stampede journal"},
         )
-        self._append = await self._writer.prepare(_APPEND)
+        self._append = await self._writer.prepare(self.append_statement)
 
     async def append(self, batches: Sequence[Batch]) -> frozenset[int]:
         if self._append is None:
@@ -129,17 +132,17 @@ class PostgresJournal:
         columns = _columns(batches)
         try:
             rows = await self._append.fetch(*columns)
-        except asyncpg.PostgresError as error:
-            self._append = None
-            raise _ending(error) from error
-        except (TimeoutError, OSError, asyncpg.InterfaceError) as error:
+        except AWAY as error:
             self._append = None
             raise OutcomeUnknown from error
+        except asyncpg.PostgresError as error:  # the statement itself was refused: nothing landed
+            self._append = None
+            raise JournalUnavailable from error
         return frozenset(row[0] for row in rows)
 
     async def landed(self, batch: Batch) -> bool:
         async def find() -> bool:
-            found = await self._pool.fetchval(
+            found = await self.pool.fetchval(
                 "SELECT epoch FROM journal WHERE shard_id = $1 AND seq = $2",
                 batch.shard_id,
                 batch.seq,
@@ -151,7 +154,7 @@ class PostgresJournal:
     async def suffix(self, shard_id: int, sale_id: str, after_seq: int) -> AsyncIterator[Batch]:
         while True:
             rows = await _translated(
-                self._pool.fetch(_SUFFIX, shard_id, after_seq, sale_id, READ_ROWS)
+                self.pool.fetch(_SUFFIX, shard_id, after_seq, sale_id, READ_ROWS)
             )
             for row in rows:
                 after_seq = row["seq"]
@@ -160,7 +163,7 @@ class PostgresJournal:
                 return
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
-        rows = await _translated(self._pool.fetch(_UNSETTLED))
+        rows = await _translated(self.pool.fetch(_UNSETTLED))
         return [row[0] for row in rows]
 
 
@@ -188,20 +191,14 @@ def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
     )
 
 
-def _ending(error: asyncpg.PostgresError) -> JournalUnavailable | OutcomeUnknown:
-    """A statement that the server itself refused has written nothing; the rest is in doubt."""
-    gone = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
-    return OutcomeUnknown() if isinstance(error, gone) else JournalUnavailable()
-
-
 async def _translated(work: Awaitable[_T]) -> _T:
     try:
         return await work
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (*AWAY, asyncpg.PostgresError) as error:
         raise JournalUnavailable from error
 
 
-async def assert_shards(connection: asyncpg.Connection, shards: int) -> None:
+async def assert_shards(connection: Connection, shards: int) -> None:
     """Sales are placed by the number of shards: raises ValueError where it is another one now."""
     made = await connection.fetchval("SELECT count(*) FROM shards")
     if made not in (0, shards):

@@ -6,6 +6,7 @@ from datetime import datetime
 import asyncpg
 
 from engine.projection import CheckInRow, OrderRow, PendingRefund
+from persistence.transactions import reading
 
 
 class Projections:
@@ -14,52 +15,58 @@ class Projections:
 
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
-        found = await self._pool.fetchval(
-            "SELECT 1 FROM tickets WHERE token_digest = $1 AND event_id <> $2 LIMIT 1",
-            token_digest,
-            event_id,
-        )
+        async with reading(self._pool) as connection:
+            found = await connection.fetchval(
+                "SELECT 1 FROM tickets WHERE token_digest = $1 AND event_id <> $2 LIMIT 1",
+                token_digest,
+                event_id,
+            )
         return found is not None
 
     async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]:
         """Key by key id, of the personal data of these orders."""
-        rows = await self._pool.fetch(
-            "SELECT key_id, key FROM personal_keys WHERE order_id = ANY($1)", list(order_ids)
-        )
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT key_id, key FROM personal_keys WHERE order_id = ANY($1)", list(order_ids)
+            )
         return {row["key_id"]: row["key"] for row in rows}
 
     async def orders(self, event_id: str, after: str, limit: int) -> list[OrderRow]:
         """Orders of an event by id, from the one after `after`."""
-        rows = await self._pool.fetch(
-            "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
-            " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
-            " WHERE event_id = $1 AND order_id > $2 ORDER BY order_id LIMIT $3",
-            event_id,
-            after,
-            limit,
-        )
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
+                " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
+                " WHERE event_id = $1 AND order_id > $2 ORDER BY order_id LIMIT $3",
+                event_id,
+                after,
+                limit,
+            )
         return [OrderRow(*row) for row in rows]
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int
     ) -> list[CheckInRow]:
         """Scans of an event in the order they were decided."""
-        rows = await self._pool.fetch(
-            "SELECT seq, device_id, nonce, order_id, number, tier_id, gate, result, reason,"
-            " override_reason, scanned_at, decided_at, undone_at, undone_by FROM checkins"
-            " WHERE event_id = $1 AND seq > $2 AND ($3::timestamptz IS NULL OR decided_at >= $3)"
-            " ORDER BY seq LIMIT $4",
-            event_id,
-            after_seq,
-            since,
-            limit,
-        )
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT seq, device_id, nonce, order_id, number, tier_id, gate, result, reason,"
+                " override_reason, scanned_at, decided_at, undone_at, undone_by FROM checkins"
+                " WHERE event_id = $1 AND seq > $2"
+                " AND ($3::timestamptz IS NULL OR decided_at >= $3)"
+                " ORDER BY seq LIMIT $4",
+                event_id,
+                after_seq,
+                since,
+                limit,
+            )
         return [CheckInRow(*row) for row in rows]
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]:
-        rows = await self._pool.fetch(
-            "SELECT refund_id, order_id, payment_id, amount_minor FROM refunds"
-            " WHERE status = 'pending' LIMIT $1",
-            limit,
-        )
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT refund_id, order_id, payment_id, amount_minor FROM refunds"
+                " WHERE status = 'pending' LIMIT $1",
+                limit,
+            )
         return [PendingRefund(*row) for row in rows]

@@ -21,6 +21,7 @@ from engine.ids import shard_of
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Grant, Snapshot, SnapshotDelta, StoreUnavailable
 from engine.state import SaleView
+from persistence.transactions import AWAY
 
 META = b"meta"
 _SCAN_COUNT = 1_000
@@ -176,7 +177,7 @@ class PostgresSnapshots:
                 entities,
                 zlib.crc32(entities),
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except AWAY as error:
             raise StoreUnavailable from error
 
     async def load(self, sale_id: str) -> Snapshot | None:
@@ -222,7 +223,7 @@ class Snapshots:
             ):
                 if found is not None and await self._fits(found, grant):
                     return found
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except AWAY as error:
             raise JournalUnavailable from error
         return None
 

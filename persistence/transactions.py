@@ -20,7 +20,7 @@ Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 _T = TypeVar("_T")
 
 # What a healthy database does not raise, whatever it is asked.
-_AWAY = (
+AWAY = (
     OSError,  # a time-out as well
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -67,5 +67,5 @@ async def _connection(pool: asyncpg.Pool, broken: type[Fault]) -> AsyncIterator[
         async with pool.acquire(timeout=ACQUIRE_S_MAX) as connection:
             began = True
             yield connection
-    except _AWAY as error:
+    except AWAY as error:
         raise (broken if began else JournalUnavailable) from error

@@ -1,4 +1,4 @@
-"""The demo from outside, and its audit: it must find what is wrong, not only say that all is well."""
+"""The demo from outside, and its audit: it must find what is wrong, not only say all is well."""
 
 import hashlib
 import os

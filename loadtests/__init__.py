@@ -1,0 +1,1 @@
+"""The demo, its audit of the ledger, and the HTTP client that puts a server under load."""

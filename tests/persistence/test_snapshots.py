@@ -1,0 +1,138 @@
+"""Snapshots in Redis and Postgres: incremental, whole or not used, never ahead of the journal."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest_asyncio
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from engine.commands import EventTerms
+from engine.runtime.ports import Grant, SnapshotDelta
+from engine.state import Phase, SaleView
+from persistence.journal import PostgresJournal
+from persistence.snapshots import (
+    PostgresSnapshots,
+    RedisSaleViews,
+    RedisSnapshots,
+    Snapshots,
+    snapshot_key,
+)
+from tests.persistence.databases import fresh_database
+from tests.runtime.journal_contract import batch, placed
+
+SHARD = 3
+FAR_MS = 1 << 42
+
+
+@pytest_asyncio.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest_asyncio.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    async with fresh_database(postgres_dsn) as dsn, asyncpg.create_pool(dsn, min_size=1) as made:
+        journal = PostgresJournal(dsn, made)
+        (grant,) = await journal.acquire([SHARD])
+        for seq in range(1, 6):
+            await journal.append([batch(grant, seq, placed(seq))])
+        await journal.close()
+        yield made
+
+
+@pytest_asyncio.fixture
+async def snapshots(redis: Redis, pool: asyncpg.Pool) -> Snapshots:
+    return Snapshots(RedisSnapshots(redis), PostgresSnapshots(pool))
+
+
+GRANT = Grant(SHARD, 1, 5)
+
+
+def delta(sale_id: str, seq: int, base_seq: int | None, **entities: bytes) -> SnapshotDelta:
+    terms = EventTerms("orga", "EUR", 0, FAR_MS)
+    return SnapshotDelta(
+        sale_id=sale_id,
+        shard_id=SHARD,
+        epoch=1,
+        seq=seq,
+        journal_seq=seq,
+        base=(1, base_seq) if base_seq else None,
+        whole=True,
+        expires_at_ms=FAR_MS,
+        entities=list(entities.items()),
+        view=SaleView(sale_id, seq, 1, Phase.OPEN, terms, ()),
+    )
+
+
+def fresh_sale() -> str:
+    return f"evt_{uuid4().hex[:16]}"
+
+
+async def test_a_snapshot_is_brought_forward_piece_by_piece(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    assert await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+    assert await snapshots.save(delta(sale_id, 2, 1, sale=b"2", ord_b=b"b"))
+    assert await snapshots.save(delta(sale_id, 3, 2, ord_a=b"A" * 300))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.incremental
+    assert (found.epoch, found.seq, found.journal_seq) == (1, 3, 3)
+    assert found.entities == {"sale": b"2", "ord_a": b"A" * 300, "ord_b": b"b"}
+
+
+async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    assert not await snapshots.save(delta(sale_id, 2, 1, sale=b"2"))
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1"))
+    assert not await snapshots.save(delta(sale_id, 4, 3, sale=b"4"))
+    assert await snapshots.save(delta(sale_id, 4, None, sale=b"4"))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.entities == {"sale": b"4"}
+
+
+async def test_a_snapshot_that_is_not_whole_is_not_used(snapshots: Snapshots, redis: Redis) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(replace(delta(sale_id, 1, None, sale=b"1"), whole=False))
+    assert await snapshots.load(GRANT, sale_id) is None
+    await snapshots.save(delta(sale_id, 2, 1, ord_a=b"a", ord_b=b"b"))
+    assert await snapshots.load(GRANT, sale_id) is not None
+    await redis.hdel(snapshot_key(SHARD, sale_id), "ord_a")
+    assert await snapshots.load(GRANT, sale_id) is None
+
+
+async def test_a_changed_value_is_found(snapshots: Snapshots, redis: Redis) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+    await redis.hset(snapshot_key(SHARD, sale_id), "ord_a", b"\x00\x00\x00\x00x")
+    assert await snapshots.load(GRANT, sale_id) is None
+
+
+async def test_a_snapshot_ahead_of_the_journal_is_not_used(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 9, None, sale=b"9"))
+    assert await snapshots.load(GRANT, sale_id) is None
+
+
+async def test_what_redis_loses_postgres_has_kept(snapshots: Snapshots, redis: Redis) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 3, None, sale=b"3", ord_a=b"a"))
+    await snapshots.keep_saved(SHARD, sale_id)
+    await redis.delete(snapshot_key(SHARD, sale_id))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert not found.incremental
+    assert (found.seq, found.entities) == (3, {"sale": b"3", "ord_a": b"a"})
+
+
+async def test_the_public_view_is_left_behind(snapshots: Snapshots, redis: Redis) -> None:
+    views = RedisSaleViews(redis, 1)
+    sale_id = fresh_sale()
+    assert await views.read(sale_id) is None
+    piece = replace(delta(sale_id, 1, None, sale=b"1"), shard_id=0)
+    await snapshots.save(piece)
+    assert await views.read(sale_id) == piece.view
