@@ -1,7 +1,7 @@
 """The world failed: exceptions, never a definite answer. The client sends the same key again."""
 
 
-class Fault(Exception):  # noqa: N818 a state of the world, not an error
+class Fault(Exception):
     """Nothing was decided for good; `retry_after_s` is when to ask again."""
 
     retry_after_s = 1

@@ -34,7 +34,6 @@ class Forgetter:
         for shard, actor in strangers:
             if actor.unknown:
                 self._forget(shard, actor)
-            self.met(shard, actor)  # one that is waited for stays till then
         now_ms = self._clock.now_ms()
         if now_ms >= self._looked_at_ms + self._idle_ms // _LOOKS_PER_IDLE_SPAN:
             self._put_away(shards, now_ms)
@@ -49,7 +48,5 @@ class Forgetter:
         self._looked_at_ms = now_ms
 
     def _forget(self, shard: Shard, actor: Actor) -> None:
-        sale_id = actor.sale_id
-        if shard.actor_by_sale.get(sale_id) is actor and not shard.waits(sale_id):
-            shard.forget(actor)
-            self._wakes.cancel(sale_id)
+        shard.forget(actor)
+        self._wakes.cancel(actor.sale_id)

@@ -54,7 +54,7 @@ class Loader:
                 await self._load(actor, grant)
             except Fault as fault:
                 return fault
-            except Exception as bug:  # noqa: BLE001 a fact that can't be applied stops its sale only
+            except Exception as bug:  # a fact that can't be applied stops its sale only
                 self.died(actor.sale_id, bug)
                 return SaleUnavailable()
         return None

@@ -92,7 +92,7 @@ class SnapshotDelta(Struct, frozen=True):
     view: SaleView
 
 
-class StoreUnavailable(Exception):  # noqa: N818 a state of the world
+class StoreUnavailable(Exception):
     """A snapshot could not be stored: it costs time at the next load, nothing else."""
 
 

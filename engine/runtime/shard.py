@@ -43,9 +43,6 @@ class Lane:
         else:
             del self._unanswered_by_sale[letter.sale_id]
 
-    def waits(self, sale_id: str) -> bool:
-        return sale_id in self._unanswered_by_sale
-
 
 class Shard:
     def __init__(self, grant: Grant, *, mailbox_max: int, sale_quota_max: int) -> None:
@@ -85,9 +82,6 @@ class Shard:
     def answer(self, letter: Letter, outcome: Reply | Fault) -> None:
         self._lane(letter).release(letter)
         letter.reply_to(outcome)
-
-    def waits(self, sale_id: str) -> bool:
-        return self._doors.waits(sale_id) or self._others.waits(sale_id)
 
     def take(self, letters_max: int) -> list[Letter]:
         taken: list[Letter] = []
@@ -132,8 +126,13 @@ class Shard:
     def answer_overdue(self, now_ms: int) -> None:
         """Nobody waits past the deadline, though nothing may be decided now."""
         for queue in (self._doors.queue, self._others.queue, *self._parked_by_sale.values()):
-            while queue and queue[0].deadline_ms < now_ms:
-                self.answer(queue.popleft(), DeadlinePassed())
+            overdue = [letter for letter in queue if letter.deadline_ms < now_ms]
+            if overdue:  # anywhere: what was put back is not in the order of its coming
+                in_time = [letter for letter in queue if letter.deadline_ms >= now_ms]
+                queue.clear()
+                queue.extend(in_time)
+            for letter in overdue:
+                self.answer(letter, DeadlinePassed())
 
     def resume(self, grant: Grant, undecided: list[Letter]) -> None:
         """Ours again under a new epoch: memory is worth nothing until it is loaded afresh."""

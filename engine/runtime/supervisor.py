@@ -246,7 +246,7 @@ class Supervisor:
     def _handle(self, part: Part, actor: Actor, command: Command, now_ms: int) -> Reply | SaleDied:
         try:
             entries, reply = actor.handle(command, now_ms)
-        except Exception as bug:  # noqa: BLE001 the actor dies; what it decided before stands
+        except Exception as bug:  # the actor dies; what it decided before stands
             self._bury(part, actor, bug)
             return SaleDied()
         if entries:

@@ -1,0 +1,1 @@
+"""The runtime on a loop with virtual time, against ports in memory."""

@@ -1,0 +1,297 @@
+"""The runtime's ports in memory, and the ways in which the world can fail them.
+
+Nothing is shared by reference: what goes in is encoded, what comes out is decoded.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum, auto
+
+import msgspec
+from msgspec import Struct
+
+from engine import facts as f
+from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
+from engine.runtime.ports import Batch, Grant, Snapshot, SnapshotDelta, StoreUnavailable
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_batch = msgspec.msgpack.Decoder(Batch).decode
+_decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+
+class Mishap(Enum):
+    """What may befall one append."""
+
+    REFUSED = auto()  # definitely not written
+    ANSWER_LOST = auto()  # written, and nobody hears of it
+    LOST = auto()  # not written, and nobody knows
+    LATE = auto()  # in doubt now, and it arrives once the shard was acquired anew
+    TAKEN_OVER = auto()  # another owner has acquired the shards in between
+
+
+class Gate:
+    """Open unless it is shut; who comes meanwhile waits."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self.waiting = 0
+
+    def shut(self) -> None:
+        self._opened.clear()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def pass_through(self) -> None:
+        self.waiting += 1
+        try:
+            await self._opened.wait()
+        finally:
+            self.waiting -= 1
+
+
+class _Row(Struct, frozen=True):
+    shard_id: int
+    seq: int
+    sale_ids: frozenset[str]
+    batch: bytes
+
+
+class MemoryJournal:
+    """`fence=False` writes whoever asks: what the negative controls run on."""
+
+    def __init__(self, *, fence: bool = True) -> None:
+        self._fence = fence
+        self._epoch_by_shard: dict[int, int] = {}
+        self._last_seq_by_shard: dict[int, int] = {}
+        self._rows: list[_Row] = []
+        self._late: list[Batch] = []
+        self.personal_keys: list[tuple[str, bytes]] = []
+        self.away = False
+        self.mishaps: deque[Mishap] = deque()  # of the next appends
+        self.appends = Gate()
+        self.reads = Gate()
+        self.appended: list[int] = []  # how many batches each append had
+
+    async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
+        await asyncio.sleep(0)
+        self._answer_if_here()
+        grants = [self._grant(shard_id) for shard_id in shard_ids]
+        late, self._late = self._late, []
+        self._write(late)
+        return grants
+
+    def _grant(self, shard_id: int) -> Grant:
+        epoch = self._epoch_by_shard.get(shard_id, 0) + 1
+        self._epoch_by_shard[shard_id] = epoch
+        return Grant(shard_id, epoch, self._last_seq(shard_id))
+
+    def _last_seq(self, shard_id: int) -> int:
+        return self._last_seq_by_shard.get(shard_id, 0)
+
+    def _answer_if_here(self) -> None:
+        if self.away:
+            raise JournalUnavailable
+
+    async def append(self, batches: Sequence[Batch]) -> frozenset[int]:
+        await asyncio.sleep(0)
+        await self.appends.pass_through()
+        self._answer_if_here()
+        match self.mishaps.popleft() if self.mishaps else None:
+            case Mishap.REFUSED:
+                raise JournalUnavailable
+            case Mishap.LOST:
+                raise OutcomeUnknown
+            case Mishap.LATE:
+                self._late += batches
+                raise OutcomeUnknown
+            case Mishap.TAKEN_OVER:
+                await self.acquire([batch.shard_id for batch in batches])
+            case Mishap.ANSWER_LOST:
+                self._write(batches)
+                raise OutcomeUnknown
+        return self._write(batches)
+
+    def _write(self, batches: Sequence[Batch]) -> frozenset[int]:
+        self.appended.append(len(batches))
+        return frozenset(batch.shard_id for batch in batches if self._take(batch))
+
+    def _take(self, batch: Batch) -> bool:
+        mine = self._epoch_by_shard.get(batch.shard_id) == batch.epoch
+        if self._fence and not (mine and self._last_seq(batch.shard_id) == batch.seq - 1):
+            return False
+        self._last_seq_by_shard[batch.shard_id] = batch.seq
+        sale_ids = frozenset(entry.sale_id for entry in batch.entries)
+        self._rows.append(_Row(batch.shard_id, batch.seq, sale_ids, _encode(batch)))
+        self.personal_keys += batch.personal_keys
+        return True
+
+    async def landed(self, batch: Batch) -> bool:
+        await asyncio.sleep(0)
+        self._answer_if_here()
+        written = _encode(batch)
+        return any(row.batch == written for row in self._rows)
+
+    async def suffix(self, shard_id: int, sale_id: str, after_seq: int) -> AsyncIterator[Batch]:
+        await self.reads.pass_through()
+        self._answer_if_here()
+        for row in list(self._rows):
+            if row.shard_id == shard_id and row.seq > after_seq and sale_id in row.sale_ids:
+                yield _decode_batch(row.batch)
+                await asyncio.sleep(0)
+                self._answer_if_here()
+
+    async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
+        await asyncio.sleep(0)
+        self._answer_if_here()
+        pending: dict[str, str] = {}  # sale by order
+        cancelled: set[str] = set()
+        for entry in (e for shard_id in shard_ids for e in self.entries(shard_id)):
+            match entry.fact:
+                case f.OrderPlaced():
+                    pending[entry.fact.order_id] = entry.sale_id
+                case f.OrderCancelled() | f.OrderConfirmed():
+                    pending.pop(entry.fact.order_id, None)
+                case f.EventCancelled():
+                    cancelled.add(entry.sale_id)
+        return sorted(cancelled.union(pending.values()))
+
+    # What the tests read.
+
+    def batches(self, shard_id: int) -> list[Batch]:
+        return [_decode_batch(row.batch) for row in self._rows if row.shard_id == shard_id]
+
+    def entries(self, shard_id: int) -> list[f.Entry]:
+        return [entry for batch in self.batches(shard_id) for entry in batch.entries]
+
+    def all_entries(self) -> list[f.Entry]:
+        """Every entry in the order of the commits."""
+        return [entry for row in self._rows for entry in _decode_batch(row.batch).entries]
+
+
+class _Fast(Struct):
+    epoch: int
+    seq: int
+    journal_seq: int
+    whole: bool
+    entities: dict[str, bytes]
+
+
+class MemorySnapshots:
+    """A fast store, brought forward by compare-and-set, and a durable one."""
+
+    def __init__(self) -> None:
+        self.fast: dict[str, _Fast] = {}
+        self.durable: dict[str, bytes] = {}
+        self.away = False
+        self.answers_lost = 0  # of the next saves, which land
+        self.gate = Gate()
+        self.saved: list[SnapshotDelta] = []
+        self.missed: list[SnapshotDelta] = []
+
+    async def load(self, grant: Grant, sale_id: str) -> Snapshot | None:
+        await asyncio.sleep(0)
+        found = self._load_fast(grant.shard_id, sale_id), self.kept(sale_id)
+        return next((s for s in found if s is not None and _is_history(s, grant)), None)
+
+    async def load_failing(self, grant: Grant, sale_id: str) -> Snapshot | None:
+        raise StoreUnavailable
+
+    def _load_fast(self, shard_id: int, sale_id: str) -> Snapshot | None:
+        fast = None if self.away else self.fast.get(sale_id)
+        if fast is None or not fast.whole:
+            return None
+        return Snapshot(
+            sale_id,
+            shard_id,
+            fast.epoch,
+            fast.seq,
+            fast.journal_seq,
+            dict(fast.entities),
+            incremental=True,
+        )
+
+    def kept(self, sale_id: str) -> Snapshot | None:
+        packed = self.durable.get(sale_id)
+        return _decode_snapshot(packed) if packed is not None else None
+
+    async def save(self, delta: SnapshotDelta) -> bool:
+        await self._reach()
+        stored = self._store(delta)
+        (self.saved if stored else self.missed).append(delta)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise StoreUnavailable
+        return stored
+
+    def _store(self, delta: SnapshotDelta) -> bool:
+        before = self.fast.get(delta.sale_id)
+        if delta.base is not None and (before is None or delta.base != (before.epoch, before.seq)):
+            return False
+        entities = before.entities if before is not None and delta.base is not None else {}
+        self.fast[delta.sale_id] = _Fast(
+            delta.epoch,
+            delta.seq,
+            delta.journal_seq,
+            delta.whole,
+            entities | dict(delta.entities),
+        )
+        return True
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        await self._reach()
+        before = self.kept(snapshot.sale_id)
+        if before is None or before.seq < snapshot.seq:
+            self.durable[snapshot.sale_id] = _encode(snapshot)
+
+    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
+        await self._reach()
+        found = self._load_fast(shard_id, sale_id)
+        if found is not None:
+            await self.keep(msgspec.structs.replace(found, incremental=False))
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(0)
+        await self.gate.pass_through()
+        if self.away:
+            raise StoreUnavailable
+
+
+def _is_history(found: Snapshot, grant: Grant) -> bool:
+    return found.journal_seq <= grant.last_seq and found.epoch <= grant.epoch
+
+
+class Recorder:
+    """An Observer that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[int, int]] = []  # letters, facts
+        self.refused: list[str] = []
+        self.loaded: list[tuple[str, int]] = []  # sale, facts replayed
+        self.died: list[tuple[str, BaseException]] = []
+        self.lost: list[int] = []
+        self.journal_faults: list[BaseException] = []
+        self.snapshot_faults: list[BaseException] = []
+
+    def turn_committed(self, letters: int, facts: int, seconds: float) -> None:
+        self.turns.append((letters, facts))
+
+    def letter_refused(self, reason: str) -> None:
+        self.refused.append(reason)
+
+    def sale_loaded(self, sale_id: str, seconds: float, facts_replayed: int) -> None:
+        self.loaded.append((sale_id, facts_replayed))
+
+    def sale_died(self, sale_id: str, error: BaseException) -> None:
+        self.died.append((sale_id, error))
+
+    def shard_lost(self, shard_id: int) -> None:
+        self.lost.append(shard_id)
+
+    def journal_failed(self, error: BaseException) -> None:
+        self.journal_faults.append(error)
+
+    def snapshot_failed(self, error: BaseException) -> None:
+        self.snapshot_faults.append(error)
