@@ -13,9 +13,10 @@ from engine.runtime.faults import Fault
 from gateway.auth import Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
 from gateway.ports import PORTS, Ports
-from gateway.problems import Problem, answered, of_fault
+from gateway.problems import CODE, Problem, answered, of_fault
 from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
 from gateway.routes import ROUTES
+from gateway.routes.description import DESCRIPTION, Description
 from gateway.routing import Handler, Route, admit
 from gateway.telemetry import RequestLog
 
@@ -36,7 +37,7 @@ class Edge:
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
         route = self._route_by_handler.get(request.match_info.handler)
-        principal, code = None, ""
+        principal = None
         try:
             principal = self._ports.credentials.principal(request)
             self._limit(request, principal)
@@ -46,14 +47,13 @@ class Edge:
                 admit(request, principal)
             response = await handler(request)
         except Exception as error:
-            problem = self._problem(error, route)
-            response, code = answered(problem), problem.code
+            response = answered(self._problem(error, route))
         self._requests.answered(
-            f"{route.method} {route.path}" if route else _UNMATCHED,
+            route.label if route else _UNMATCHED,
             response.status,
             time.perf_counter() - began,
             principal.role.value if principal else "",
-            code,
+            response.get(CODE, ""),
         )
         return response
 
@@ -111,6 +111,7 @@ def build(ports: Ports) -> web.Application:
     routes = [route for route in ROUTES if not (production and route.development_only)]
     app = web.Application(middlewares=[Edge(ports, routes).handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
+    app[DESCRIPTION] = Description.of(routes)
     for route in routes:
         app.router.add_route(route.method, route.path, route.handler)
     return app

@@ -33,13 +33,13 @@ class Principal(Struct, frozen=True):
     supervisor: bool = False
 
     @property
-    def caller(self) -> Caller:
-        return Caller(self.role, self.subject)
-
-    @property
     def digest(self) -> str:
         """What tells this caller from all others, whatever credential it shows."""
         return f"{self.role.value}\0{self.subject}"
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.role, self.subject)
 
 
 class Credentials:

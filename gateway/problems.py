@@ -63,8 +63,10 @@ _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     SaleDied: (500, "internal_error", False),
 }
 
+CODE = "code"  # where a response keeps its problem's code for the request's log line
 _encode = msgspec.json.Encoder().encode
 _CONTENT_TYPE = "application/problem+json"
+_SHOWN_AS = {"status": "current_status"}  # RFC 9457 means the answer's own by `status`
 
 
 class Problem(Exception):
@@ -112,7 +114,7 @@ def rejected(rejection: Rejection) -> web.Response:
         rejection.reason.value,
         _sentence(rejection),
         retryable=False,
-        facts=rejection.facts or {},
+        facts={_SHOWN_AS.get(name, name): fact for name, fact in (rejection.facts or {}).items()},
     )
 
 
@@ -141,7 +143,9 @@ def render(
         "retryable": retryable,
         **facts,
     }
-    return web.Response(body=_encode(body), status=status, content_type=_CONTENT_TYPE)
+    response = web.Response(body=_encode(body), status=status, content_type=_CONTENT_TYPE)
+    response[CODE] = code
+    return response
 
 
 def _sentence(rejection: Rejection) -> str:

@@ -22,7 +22,12 @@ _PRINCIPAL = "principal"
 
 
 class Route(Struct, frozen=True):
-    """`roles` None: no credential is needed. `summary`: what the call does, for its readers."""
+    """`roles` None: no credential is needed. `summary`: what the call does, for its readers.
+
+    `answers`: type by status, other than problems; None is no JSON, a `list` is a page of a list.
+    `media`: the content types of the answer. `query`: type by name of the parameters other than a
+    page's. `needs_key`: no call without an idempotency key.
+    """
 
     method: str
     path: str
@@ -31,6 +36,14 @@ class Route(Struct, frozen=True):
     summary: str
     body: object = None
     development_only: bool = False
+    answers: dict[int, object] = {}
+    media: tuple[str, ...] = ("application/json",)
+    query: dict[str, object] = {}
+    needs_key: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 def ports_of(request: web.Request) -> Ports:

@@ -7,18 +7,21 @@ Nothing that identifies a person or opens a door is logged.
 import asyncio
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from msgspec import Struct
+from prometheus_client import Counter as Counted
+from prometheus_client import Gauge, Histogram
 
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5)
 _WRITE_AFTER_S = 0.05
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-REQUESTS = Counter("stampede_http_requests", "Requests answered", ["route", "status"])
+REQUESTS = Counted("stampede_http_requests", "Requests answered", ["route", "status"])
 LATENCY = Histogram(
     "stampede_http_request_seconds", "Time to answer", ["route"], buckets=_LATENCIES_S
 )
@@ -26,15 +29,15 @@ COMMITS = Histogram(
     "stampede_journal_commit_seconds", "Time of a journal append", buckets=_LATENCIES_S
 )
 BATCH_FACTS = Histogram("stampede_journal_batch_facts", "Facts in an append", buckets=_BATCHES)
-FACTS = Counter("stampede_facts", "Facts committed")
-REFUSED = Counter("stampede_letters_refused", "Letters not taken in", ["reason"])
-LOADED = Counter("stampede_sales_loaded", "Sales brought to life")
-REPLAYED = Counter("stampede_facts_replayed", "Facts replayed while loading")
+FACTS = Counted("stampede_facts", "Facts committed")
+REFUSED = Counted("stampede_letters_refused", "Letters not taken in", ["reason"])
+LOADED = Counted("stampede_sales_loaded", "Sales brought to life")
+REPLAYED = Counted("stampede_facts_replayed", "Facts replayed while loading")
 LOAD_TIME = Histogram("stampede_sale_load_seconds", "Time to load a sale", buckets=_LATENCIES_S)
-DEATHS = Counter("stampede_sale_deaths", "Actors that died of a bug")
-SHARDS_LOST = Counter("stampede_shards_lost", "Shards that another node took over")
-JOURNAL_FAILURES = Counter("stampede_journal_failures", "Appends that failed or are unknown")
-SNAPSHOT_FAILURES = Counter("stampede_snapshot_failures", "Snapshots that could not be stored")
+DEATHS = Counted("stampede_sale_deaths", "Actors that died of a bug")
+SHARDS_LOST = Counted("stampede_shards_lost", "Shards that another node took over")
+JOURNAL_FAILURES = Counted("stampede_journal_failures", "Appends that failed or are unknown")
+SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could not be stored")
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
@@ -95,56 +98,41 @@ class RuntimeObserver:
         self._log.warning("snapshot not stored", error=repr(error), cause=repr(error.__cause__))
 
 
+class Request(Struct, frozen=True, gc=False):
+    """One request that was answered: its canonical line."""
+
+    timestamp: float
+    route: str
+    status: int
+    ms: float
+    role: str
+    code: str
+    level: str = "info"
+    event: str = "request"
+
+
 class RequestLog:
     """Counts, times and logs each request once, when it has been answered.
 
-    Lines are written a moment later, many at once, so that no request pays for the system call;
-    a process that is killed loses the lines of its last moment.
+    All of a moment's requests are written together, so that none of them pays for it; a process
+    that is killed loses the lines of its last moment.
     """
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._log = structlog.wrap_logger(_Lines(), processors=[_as_line])
-        self._by_label: dict[tuple[str, int], Any] = {}
-        self._latency_by_route: dict[str, Any] = {}
+        self._waiting: list[Request] = []
 
     def answered(self, route: str, status: int, seconds: float, role: str, code: str) -> None:
-        counter = self._by_label.get((route, status))
-        if counter is None:
-            counter = self._by_label[route, status] = REQUESTS.labels(route, status)
-            self._latency_by_route[route] = LATENCY.labels(route)
-        counter.inc()
-        self._latency_by_route[route].observe(seconds)
-        if not self._enabled:
-            return
-        self._log.info(
-            "request",
-            timestamp=time.time(),
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            role=role,
-            code=code,
-        )
-
-
-def _as_line(_: Any, __: str, event: Any) -> bytes:
-    return _encode(event)
-
-
-class _Lines:
-    """Gathers lines and writes them together."""
-
-    def __init__(self) -> None:
-        self._waiting: list[bytes] = []
-
-    def info(self, line: bytes) -> None:
         if not self._waiting:
             asyncio.get_running_loop().call_later(_WRITE_AFTER_S, self._write)
-        self._waiting.append(line)
+        self._waiting.append(Request(time.time(), route, status, seconds * 1000, role, code))
 
     def _write(self) -> None:
-        self._waiting.append(b"")
-        sys.stdout.buffer.write(b"\n".join(self._waiting))
-        sys.stdout.buffer.flush()
-        self._waiting.clear()
+        requests, self._waiting = self._waiting, []
+        for (route, status), count in Counter((r.route, r.status) for r in requests).items():
+            REQUESTS.labels(route, status).inc(count)
+        for request in requests:
+            LATENCY.labels(request.route).observe(request.ms / 1000)
+        if self._enabled:
+            sys.stdout.buffer.write(_encode_lines(requests))
+            sys.stdout.buffer.flush()

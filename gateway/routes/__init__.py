@@ -3,6 +3,7 @@
 from gateway.routes import (
     availability,
     bookings,
+    description,
     development,
     doors,
     events,
@@ -26,5 +27,6 @@ ROUTES: list[Route] = [
     *venues.ROUTES,
     *bookings.ROUTES,
     *operations.ROUTES,
+    *description.ROUTES,
     *development.ROUTES,
 ]

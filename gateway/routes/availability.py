@@ -142,6 +142,21 @@ async def availability_stream(request: web.Request) -> web.StreamResponse:
 _PATH = "/v1/events/{event_id}/availability"
 
 ROUTES = [
-    Route("GET", _PATH, availability, ANYONE, "What can be bought right now"),
-    Route("GET", f"{_PATH}/stream", availability_stream, ANYONE, "The same, as it changes"),
+    Route(
+        "GET",
+        _PATH,
+        availability,
+        ANYONE,
+        "What can be bought right now",
+        answers={200: Availability},
+    ),
+    Route(
+        "GET",
+        f"{_PATH}/stream",
+        availability_stream,
+        ANYONE,
+        "The same, as it changes",
+        answers={200: Availability},
+        media=("text/event-stream",),
+    ),
 ]

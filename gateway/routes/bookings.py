@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from engine.catalogue import Slot
+from engine.catalogue import Booking, Slot
 from engine.rejections import Rejection
 from gateway.catalogue import Hours, given, new_id, once, refuse_body, respond
 from gateway.http import Body, decode_bytes, refused
@@ -59,7 +59,29 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    Route("POST", "/v1/bookings", create, ORGANIZERS, "Book a venue for an event", NewBooking),
-    Route("GET", "/v1/bookings/{booking_id}", read, ORGANIZERS, "Read a booking"),
-    Route("POST", "/v1/bookings/{booking_id}/cancel", cancel, ORGANIZERS, "Cancel a booking"),
+    Route(
+        "POST",
+        "/v1/bookings",
+        create,
+        ORGANIZERS,
+        "Book a venue for an event",
+        NewBooking,
+        answers={201: Booking},
+    ),
+    Route(
+        "GET",
+        "/v1/bookings/{booking_id}",
+        read,
+        ORGANIZERS,
+        "Read a booking",
+        answers={200: Booking},
+    ),
+    Route(
+        "POST",
+        "/v1/bookings/{booking_id}/cancel",
+        cancel,
+        ORGANIZERS,
+        "Cancel a booking",
+        answers={200: Booking},
+    ),
 ]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from aiohttp import web
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from engine import ids
 from engine.commands import Role
@@ -22,6 +22,11 @@ class TokenBody(Body, frozen=True):
     profile: str | None = None
 
 
+class TokenAnswer(Struct, frozen=True):
+    token: str
+    expires_at: str
+
+
 async def issue_token(request: web.Request) -> web.Response:
     body = await decode(request, TokenBody)
     is_scanner = body.role is Role.SCANNER
@@ -37,7 +42,7 @@ async def issue_token(request: web.Request) -> web.Response:
         is_scanner and body.profile == "supervisor",
     )
     token = ports.credentials.issue(principal)
-    return answer({"token": token, "expires_at": instant(expires_at_s * 1000)})
+    return answer(TokenAnswer(token, instant(expires_at_s * 1000)))
 
 
 ROUTES = [
@@ -49,5 +54,6 @@ ROUTES = [
         "A credential for any role",
         TokenBody,
         development_only=True,
+        answers={200: TokenAnswer},
     )
 ]

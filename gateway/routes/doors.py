@@ -77,9 +77,9 @@ class HistoryLine(Struct, frozen=True):
     gate: str | None
     scanned_at: str | None
     checked_in_at: str
-    override_reason: str | UnsetType
-    undone_at: str | UnsetType
-    undone_by: str | UnsetType
+    override_reason: str | UnsetType = UNSET
+    undone_at: str | UnsetType = UNSET
+    undone_by: str | UnsetType = UNSET
 
 
 class DoorsAnswer(Struct, frozen=True):
@@ -301,9 +301,41 @@ async def doors_stream(request: web.Request) -> web.StreamResponse:
 _EVENT = "/v1/events/{event_id}"
 
 ROUTES = [
-    Route("POST", f"{_EVENT}/checkins", check_in, DOORS, "May this one in?", ScanBody),
-    Route("POST", f"{_EVENT}/checkins/undo", undo, DOORS, "Take an admission back", UndoBody),
-    Route("GET", f"{_EVENT}/checkins", history, DOORS, "The history of the scans"),
-    Route("GET", f"{_EVENT}/doors", doors, DOORS, "Who is in"),
-    Route("GET", f"{_EVENT}/doors/stream", doors_stream, DOORS, "Who is in, as it changes"),
+    Route(
+        "POST",
+        f"{_EVENT}/checkins",
+        check_in,
+        DOORS,
+        "May this one in?",
+        ScanBody,
+        answers={200: ScanAnswer},
+    ),
+    Route(
+        "POST",
+        f"{_EVENT}/checkins/undo",
+        undo,
+        DOORS,
+        "Take an admission back",
+        UndoBody,
+        answers={200: ScanAnswer},
+    ),
+    Route(
+        "GET",
+        f"{_EVENT}/checkins",
+        history,
+        DOORS,
+        "The history of the scans",
+        answers={200: list[HistoryLine]},
+        query={"since": datetime},
+    ),
+    Route("GET", f"{_EVENT}/doors", doors, DOORS, "Who is in", answers={200: DoorsAnswer}),
+    Route(
+        "GET",
+        f"{_EVENT}/doors/stream",
+        doors_stream,
+        DOORS,
+        "Who is in, as it changes",
+        answers={200: DoorsAnswer},
+        media=("text/event-stream",),
+    ),
 ]

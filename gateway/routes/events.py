@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from aiohttp import web
-from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import asdict
+from msgspec import UNSET, Meta, UnsetType, defstruct
+from msgspec.structs import asdict, fields
 
 from engine import ids
 from engine.catalogue import Category, Event, Venue
@@ -169,21 +169,55 @@ _STEPS = {
     Step.COMPLETE: "Complete an event before its end does",
 }
 
+_EVENT = "/v1/events/{event_id}"
+_Shown = defstruct("Event", [(f.name, f.type) for f in fields(Event) if f.name not in _INTERNAL])
+
 ROUTES = [
-    Route("POST", "/v1/events", create, ORGANIZERS, "Add an event and book its venue", NewEvent),
-    Route("GET", "/v1/events", list_newest, ANYONE, "List the events, newest first"),
-    Route("GET", "/v1/events/{event_id}", read, ANYONE, "Read an event"),
-    Route("PATCH", "/v1/events/{event_id}", change, ORGANIZERS, "Change an event", EventChange),
+    Route(
+        "POST",
+        "/v1/events",
+        create,
+        ORGANIZERS,
+        "Add an event and book its venue",
+        NewEvent,
+        answers={201: _Shown},
+    ),
+    Route(
+        "GET",
+        "/v1/events",
+        list_newest,
+        ANYONE,
+        "List the events, newest first",
+        answers={200: list[_Shown]},  # type: ignore[valid-type]
+    ),
+    Route("GET", _EVENT, read, ANYONE, "Read an event", answers={200: _Shown}),
+    Route(
+        "PATCH",
+        _EVENT,
+        change,
+        ORGANIZERS,
+        "Change an event",
+        EventChange,
+        answers={200: _Shown},
+    ),
     *(
-        Route("POST", f"/v1/events/{{event_id}}/{step}", take_step, ORGANIZERS, summary)
+        Route(
+            "POST",
+            f"{_EVENT}/{step}",
+            take_step,
+            ORGANIZERS,
+            summary,
+            answers={200: _Shown},
+        )
         for step, summary in _STEPS.items()
     ),
     Route(
         "PUT",
-        "/v1/events/{event_id}/gates",
+        f"{_EVENT}/gates",
         set_gates,
         ORGANIZERS,
         "Say which gate admits which tiers",
         Gates,
+        answers={200: _Shown},
     ),
 ]

@@ -4,6 +4,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.http import answer
+from gateway.ports import Readiness
 from gateway.routing import ANYONE, Route, ports_of
 
 
@@ -21,7 +22,22 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    Route("GET", "/healthz", healthz, ANYONE, "The process lives"),
-    Route("GET", "/readyz", readyz, ANYONE, "It can serve; if not, why"),
-    Route("GET", "/metrics", metrics, ANYONE, "Prometheus metrics"),
+    Route("GET", "/healthz", healthz, ANYONE, "The process lives", answers={200: dict[str, str]}),
+    Route(
+        "GET",
+        "/readyz",
+        readyz,
+        ANYONE,
+        "It can serve; if not, why",
+        answers={200: Readiness, 503: Readiness},
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        ANYONE,
+        "Prometheus metrics",
+        answers={200: None},
+        media=("text/plain",),
+    ),
 ]

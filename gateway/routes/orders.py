@@ -39,7 +39,7 @@ from gateway.ownership import refuse_stranger
 from gateway.payments.provider import Intent, ProviderUnavailable
 from gateway.personal import Attendee, Buyer, seal
 from gateway.problems import Problem
-from gateway.rendering import order_answer, placed
+from gateway.rendering import OrderAnswer, PlacedAnswer, order_answer, placed
 from gateway.routing import (
     BUYERS,
     HOLDERS,
@@ -304,10 +304,51 @@ _ORDERS = "/v1/events/{event_id}/orders"
 _ORDER = "/v1/orders/{order_id}"
 
 ROUTES = [
-    Route("POST", _ORDERS, place_order, BUYERS, "Reserve places", OrderBody),
-    Route("GET", _ORDERS, list_orders, ORGANIZERS, "An event's orders"),
-    Route("GET", _ORDER, read_order, HOLDERS, "An order"),
-    Route("DELETE", _ORDER, cancel_order, BUYERS, "Give a pending order up"),
-    Route("POST", f"{_ORDER}/payment", pay, BUYERS, "Ask for a payment", PaymentBody),
-    Route("POST", f"{_ORDER}/refund", refund_order, REFUNDERS, "Give money back", RefundBody),
+    Route(
+        "POST",
+        _ORDERS,
+        place_order,
+        BUYERS,
+        "Reserve places",
+        OrderBody,
+        answers={201: PlacedAnswer},
+        needs_key=True,
+    ),
+    Route(
+        "GET",
+        _ORDERS,
+        list_orders,
+        ORGANIZERS,
+        "An event's orders",
+        answers={200: list[OrderLine]},
+    ),
+    Route("GET", _ORDER, read_order, HOLDERS, "An order", answers={200: OrderAnswer}),
+    Route(
+        "DELETE",
+        _ORDER,
+        cancel_order,
+        BUYERS,
+        "Give a pending order up",
+        answers={200: OrderAnswer},
+    ),
+    Route(
+        "POST",
+        f"{_ORDER}/payment",
+        pay,
+        BUYERS,
+        "Ask for a payment",
+        PaymentBody,
+        answers={202: Intent, 200: OrderAnswer},
+        needs_key=True,
+    ),
+    Route(
+        "POST",
+        f"{_ORDER}/refund",
+        refund_order,
+        REFUNDERS,
+        "Give money back",
+        RefundBody,
+        answers={200: OrderAnswer},
+        needs_key=True,
+    ),
 ]

@@ -4,6 +4,7 @@ import os
 from typing import Literal
 
 from aiohttp import web
+from msgspec import Struct
 
 from engine import ids
 from engine.commands import ConfirmOrder, DeclinePayment
@@ -18,6 +19,11 @@ from gateway.routing import ANYONE, Route, ports_of
 
 class PayerBody(Body, frozen=True):
     outcome: Literal["succeed", "decline"]
+
+
+class PayerAnswer(Struct, frozen=True):
+    payment_id: str
+    status: str | None
 
 
 async def webhook(request: web.Request) -> web.Response:
@@ -58,11 +64,18 @@ async def act_as_payer(request: web.Request) -> web.Response:
     payment = await sandbox.decide(request.match_info["payment_id"], outcome)
     if payment is None:
         return refused(Rejection(Reason.UNKNOWN_PAYMENT))
-    return answer({"payment_id": payment.payment_id, "status": payment.outcome})
+    return answer(PayerAnswer(payment.payment_id, payment.outcome))
 
 
 ROUTES = [
-    Route("POST", "/v1/webhooks/payments/{provider}", webhook, ANYONE, "A provider's word"),
+    Route(
+        "POST",
+        "/v1/webhooks/payments/{provider}",
+        webhook,
+        ANYONE,
+        "A provider's word",
+        answers={200: dict[str, bool]},
+    ),
     Route(
         "POST",
         "/v1/sandbox/payments/{payment_id}",
@@ -71,5 +84,6 @@ ROUTES = [
         "Pay or decline, as the payer would",
         PayerBody,
         development_only=True,
+        answers={200: PayerAnswer},
     ),
 ]

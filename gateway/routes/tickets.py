@@ -15,7 +15,7 @@ from engine.ticket import TOKEN_SEED_BYTES
 from gateway.http import Body, answer, decode, idempotency_key, refused, replayed, unknown
 from gateway.personal import Attendee, seal
 from gateway.problems import Problem
-from gateway.rendering import sees_token, ticket_answer
+from gateway.rendering import TicketAnswer, sees_token, ticket_answer
 from gateway.routes.orders import Email, Name
 from gateway.routing import HOLDERS, Route, ports_of, principal_of
 
@@ -116,9 +116,41 @@ async def _changed(
 _TICKET = "/v1/tickets/{ticket_id}"
 
 ROUTES = [
-    Route("GET", _TICKET, read_ticket, HOLDERS, "A ticket"),
-    Route("PATCH", _TICKET, name_attendee, HOLDERS, "Name its attendee", AttendeePatch),
-    Route("GET", f"{_TICKET}/qr.svg", qr_svg, HOLDERS, "Its QR code"),
-    Route("GET", f"{_TICKET}/qr.png", qr_png, HOLDERS, "Its QR code"),
-    Route("POST", f"{_TICKET}/reissue", reissue, HOLDERS, "A new token; the old one is dead"),
+    Route("GET", _TICKET, read_ticket, HOLDERS, "A ticket", answers={200: TicketAnswer}),
+    Route(
+        "PATCH",
+        _TICKET,
+        name_attendee,
+        HOLDERS,
+        "Name its attendee",
+        AttendeePatch,
+        answers={200: TicketAnswer},
+    ),
+    Route(
+        "GET",
+        f"{_TICKET}/qr.svg",
+        qr_svg,
+        HOLDERS,
+        "Its QR code",
+        answers={200: None},
+        media=("image/svg+xml",),
+    ),
+    Route(
+        "GET",
+        f"{_TICKET}/qr.png",
+        qr_png,
+        HOLDERS,
+        "Its QR code",
+        answers={200: None},
+        media=("image/png",),
+    ),
+    Route(
+        "POST",
+        f"{_TICKET}/reissue",
+        reissue,
+        HOLDERS,
+        "A new token; the old one is dead",
+        answers={200: TicketAnswer},
+        needs_key=True,
+    ),
 ]

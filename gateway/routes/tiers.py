@@ -67,6 +67,22 @@ def _in_utc(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 ROUTES = [
-    Route("POST", "/v1/events/{event_id}/tiers", create, ORGANIZERS, "Add a tier", NewTier),
-    Route("PATCH", "/v1/tiers/{tier_id}", change, ORGANIZERS, "Change a tier", TierChange),
+    Route(
+        "POST",
+        "/v1/events/{event_id}/tiers",
+        create,
+        ORGANIZERS,
+        "Add a tier",
+        NewTier,
+        answers={201: Tier},
+    ),
+    Route(
+        "PATCH",
+        "/v1/tiers/{tier_id}",
+        change,
+        ORGANIZERS,
+        "Change a tier",
+        TierChange,
+        answers={200: Tier},
+    ),
 ]

@@ -1,12 +1,13 @@
 """Venues, and when they are taken."""
 
+from datetime import datetime
 from typing import Annotated, Any, cast
 
 from aiohttp import web
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct, field
 from msgspec.structs import asdict
 
-from engine.catalogue import Booking, Venue, VenueType
+from engine.catalogue import Booking, BookingStatus, Venue, VenueType
 from engine.rejections import Reason, Rejection
 from gateway.catalogue import (
     Amount,
@@ -27,6 +28,8 @@ from gateway.times import from_query, is_timezone
 
 FACILITIES_BYTES_MAX = 8 * 1024
 
+Facilities = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+
 
 class NewVenue(Body, frozen=True, kw_only=True):
     name: Name
@@ -37,7 +40,7 @@ class NewVenue(Body, frozen=True, kw_only=True):
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
     capacity: Annotated[int, Meta(ge=1, le=10_000_000)]
     type: VenueType = VenueType.CONFERENCE_CENTER
-    facilities: Raw = Raw(b"{}")
+    facilities: Facilities = field(default_factory=lambda: Raw(b"{}"))
     timezone: Name
     is_active: bool = True
     hire_amount: Amount = 0
@@ -46,6 +49,16 @@ class NewVenue(Body, frozen=True, kw_only=True):
 
 
 VenueChange = optional(NewVenue)
+
+
+class Occupied(Struct, frozen=True):
+    """A window that a venue is taken for, half-open, setup and teardown included."""
+
+    booking_id: str
+    event_id: str
+    held_from: datetime = field(name="from")
+    held_to: datetime = field(name="to")
+    status: BookingStatus
 
 
 async def create(request: web.Request) -> web.Response:
@@ -89,15 +102,8 @@ async def calendar(request: web.Request) -> web.Response:
     return respond_page(found, limit, _occupied, lambda booking: booking.booking_id)
 
 
-def _occupied(booking: Booking) -> dict[str, object]:
-    held_from, held_to = booking.slot.window
-    return {
-        "booking_id": booking.booking_id,
-        "event_id": booking.event_id,
-        "from": held_from,
-        "to": held_to,
-        "status": booking.status,
-    }
+def _occupied(booking: Booking) -> Occupied:
+    return Occupied(booking.booking_id, booking.event_id, *booking.slot.window, booking.status)
 
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
@@ -120,16 +126,46 @@ def _check_facilities(facilities: bytes) -> None:
         raise malformed("Expected UTF-8 - at `$.facilities`") from None
 
 
+_VENUE = "/v1/venues/{venue_id}"
+_LocalTime = Annotated[
+    datetime, Meta(description="RFC 3339; without an offset it is the venue's local time")
+]
+
 ROUTES = [
-    Route("POST", "/v1/venues", create, ORGANIZERS, "Add a venue", NewVenue),
-    Route("GET", "/v1/venues", list_newest, ANYONE, "List the venues, newest first"),
-    Route("GET", "/v1/venues/{venue_id}", read, ANYONE, "Read a venue"),
-    Route("PATCH", "/v1/venues/{venue_id}", change, ORGANIZERS, "Change a venue", VenueChange),
+    Route(
+        "POST",
+        "/v1/venues",
+        create,
+        ORGANIZERS,
+        "Add a venue",
+        NewVenue,
+        answers={201: Venue},
+    ),
     Route(
         "GET",
-        "/v1/venues/{venue_id}/calendar",
+        "/v1/venues",
+        list_newest,
+        ANYONE,
+        "List the venues, newest first",
+        answers={200: list[Venue]},
+    ),
+    Route("GET", _VENUE, read, ANYONE, "Read a venue", answers={200: Venue}),
+    Route(
+        "PATCH",
+        _VENUE,
+        change,
+        ORGANIZERS,
+        "Change a venue",
+        VenueChange,
+        answers={200: Venue},
+    ),
+    Route(
+        "GET",
+        f"{_VENUE}/calendar",
         calendar,
         ANYONE,
         "List when a venue is taken, setup and teardown included",
+        answers={200: list[Occupied]},
+        query={"from": _LocalTime, "to": _LocalTime},
     ),
 ]

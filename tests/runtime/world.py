@@ -83,6 +83,7 @@ class Node:
     async def start(self) -> None:
         await self.supervisor.start()
         self.running = asyncio.create_task(self.supervisor.run())
+        await asyncio.sleep(0)  # a task that is cancelled before it begins can answer nobody
 
     async def stop(self) -> None:
         self.supervisor.stop()
