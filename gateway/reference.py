@@ -72,16 +72,16 @@ def _resource(document: Json, tag: Json) -> str:
 
 def _operation(document: Json, method: str, path: str, operation: Json) -> str:
     answers = (
-        _answer(status, _resolved(document, response))
+        _answer(document, status, response)
         for status, response in operation["responses"].items()
-        if status not in {"429", "default"}
+        if "$ref" not in response  # those that all operations share are told once, as problems
     )
     return (
         f'<details id="{escape(operation["operationId"])}"><summary>'
         f'<span class="method {method}">{method.upper()}</span> '
         f'<h3><code>{escape(path)}</code></h3> <span class="what">{escape(operation["summary"])}'
         f"</span></summary><div>{_prose(operation['description'])}"
-        f"{_parameters(document, operation['parameters'])}{_body(operation)}"
+        f"{_parameters(document, operation['parameters'])}{_body(document, operation)}"
         f"<h4>Answers</h4><dl>{''.join(answers)}</dl></div></details>"
     )
 
@@ -108,43 +108,47 @@ def _parameters(document: Json, parameters: list[Json]) -> str:
     return f"<h4>Parameters</h4>{_table(rows)}" if resolved else ""
 
 
-def _body(operation: Json) -> str:
+def _body(document: Json, operation: Json) -> str:
     if "requestBody" not in operation:
         return ""
-    return f"<h4>Body</h4>{_contents(operation['requestBody']['content'])}"
+    return f"<h4>Body</h4>{_contents(document, operation['requestBody']['content'])}"
 
 
-def _answer(status: str, response: Json) -> str:
-    description = _prose(response["description"])
-    return f"<dt>{_code(status)}</dt><dd>{description}{_contents(response['content'])}</dd>"
+def _answer(document: Json, status: str, response: Json) -> str:
+    content = _contents(document, response.get("content", {}))
+    return f"<dt>{_code(status)}</dt><dd>{_prose(response['description'])}{content}</dd>"
 
 
-def _contents(content: Json) -> str:
+def _contents(document: Json, content: Json) -> str:
     return "".join(
-        f"<p><small>{escape(media)}</small> {_shape(found.get('schema'))}</p>"
+        f"<p><small>{escape(media)}</small> {_shape(document, found.get('schema', {}))}"
         for media, found in content.items()
     )
 
 
-def _shape(schema: Json | None) -> str:
-    if schema is None:
-        return ""
+def _shape(document: Json, schema: Json) -> str:
+    """What follows the name of a content type: the type's name and its fields."""
+    if not schema:
+        return "</p>"
     if "contentSchema" in schema:
-        return f"{_text(schema['description'])} {_type(schema['contentSchema'])}"
+        return f"{_text(schema['description'])} {_shape(document, schema['contentSchema'])}"
     if "properties" in schema:
-        names = (f"{_code(name)}: {_type(of)}" for name, of in schema["properties"].items())
-        return f"{{ {', '.join(names)} }}"
-    return _type(schema)
+        return f"object</p>{_fields(schema)}"
+    return f"{_type(schema)}</p>{_fields(_resolved(document, schema))}"
+
+
+def _fields(schema: Json) -> str:
+    required = schema.get("required", [])
+    rows = [
+        (_code(name), name in required, of, of.get("description", ""))
+        for name, of in schema.get("properties", {}).items()
+    ]
+    return _table(rows) if rows else ""
 
 
 def _named_schema(name: str, schema: Json) -> str:
     described = _prose(schema["description"]) if "description" in schema else ""
-    required = schema.get("required", [])
-    rows = (
-        (_code(field), field in required, of, of.get("description", ""))
-        for field, of in schema.get("properties", {}).items()
-    )
-    content = _table(rows) if "properties" in schema else f"<p>{_type(schema)}</p>"
+    content = _fields(schema) or f"<p>{_type(schema)}</p>"
     anchor = escape(name)
     return (
         f'<section aria-labelledby="schema-{anchor}"><h3 id="schema-{anchor}">{anchor}</h3>'

@@ -8,7 +8,6 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from typing import Any
 
 import msgspec
 import structlog
@@ -41,25 +40,6 @@ SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could 
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
-
-
-def configure_logging(enabled: bool) -> None:
-    """JSON lines on standard output; with `enabled` off, warnings and errors only."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_serialize),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20 if enabled else 30),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _serialize(event: Any, **_: Any) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
 
 
 class RuntimeObserver:

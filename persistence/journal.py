@@ -18,7 +18,7 @@ from engine.facts import Entry
 from engine.ids import personal_key_id
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Batch, Grant
-from persistence.transactions import AWAY, Connection
+from persistence.transactions import AWAY
 
 APPEND_TIMEOUT_S = 5.0
 READ_ROWS = 500
@@ -196,12 +196,3 @@ async def _translated(work: Awaitable[_T]) -> _T:
         return await work
     except (*AWAY, asyncpg.PostgresError) as error:
         raise JournalUnavailable from error
-
-
-async def assert_shards(connection: Connection, shards: int) -> None:
-    """Sales are placed by the number of shards: raises ValueError where it is another one now."""
-    made = await connection.fetchval("SELECT count(*) FROM shards")
-    if made not in (0, shards):
-        raise ValueError(
-            f"this database was set up with {made} shards, not {shards}: set STAMPEDE_SHARDS={made}"
-        )

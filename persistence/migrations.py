@@ -113,3 +113,25 @@ async def _apply(connection: asyncpg.Connection, migration: _Migration) -> None:
             )
     except asyncpg.PostgresError as error:
         raise MigrationError(f"{migration.name}: {error}") from error
+
+
+async def prepare(dsn: str, shards: int) -> None:
+    """A database of this program's schema and number of shards. Raises MigrationError."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise MigrationError(f"can't reach the database at DATABASE_URL: {error}") from None
+    try:
+        await migrate(connection)
+        await assert_shards(connection, shards)
+    finally:
+        await connection.close()
+
+
+async def assert_shards(connection: asyncpg.Connection, shards: int) -> None:
+    """Sales are placed by the number of shards: raises MigrationError where it is another one."""
+    made = await connection.fetchval("SELECT count(*) FROM shards")
+    if made not in (0, shards):
+        raise MigrationError(
+            f"this database was set up with {made} shards, not {shards}: set STAMPEDE_SHARDS={made}"
+        )

@@ -13,7 +13,7 @@ READY = "ready on "
 
 
 class Server:
-    """One run of the launcher; `url` once it is ready. Its output goes to a file beside `folder`."""
+    """One run of the launcher; `url` once it is ready. Its output goes to a file by its folder."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder

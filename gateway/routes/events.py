@@ -170,7 +170,8 @@ _STEPS = {
 }
 
 _EVENT = "/v1/events/{event_id}"
-_Shown = defstruct("Event", [(f.name, f.type) for f in fields(Event) if f.name not in _INTERNAL])
+_TYPE_BY_FIELD = {field.name: field.type for field in fields(Event) if field.name not in _INTERNAL}
+_Shown = defstruct("Event", list((_TYPE_BY_FIELD | {"gates": tuple[GateBody, ...]}).items()))
 
 ROUTES = [
     Route(
