@@ -26,17 +26,20 @@ _UNMATCHED = "unmatched"
 class Edge:
     """Guards, counts and answers for every request."""
 
-    def __init__(self, ports: Ports, routes: list[Route]) -> None:
+    def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._route_by_handler = {route.handler: route for route in routes}
+        self._declared: dict[web.AbstractRoute, Route] = {}
         self._limiter = RateLimiter() if ports.settings.rate_limits == "on" else None
         self._requests = RequestLog(ports.settings.log == "on")
         self._log = structlog.get_logger("http")
 
+    def add(self, route: Route, router: web.UrlDispatcher) -> None:
+        self._declared[router.add_route(route.method, route.path, route.handler)] = route
+
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
-        route = self._route_by_handler.get(request.match_info.handler)
+        route = self._declared.get(request.match_info.route)
         principal = None
         try:
             principal = self._ports.credentials.principal(request)
@@ -109,9 +112,10 @@ def _of_http_exception(error: web.HTTPException) -> Problem:
 def build(ports: Ports) -> web.Application:
     production = ports.settings.production
     routes = [route for route in ROUTES if not (production and route.development_only)]
-    app = web.Application(middlewares=[Edge(ports, routes).handle], client_max_size=BODY_BYTES_MAX)
+    edge = Edge(ports)
+    app = web.Application(middlewares=[edge.handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
     app[DESCRIPTION] = Description.of(routes)
     for route in routes:
-        app.router.add_route(route.method, route.path, route.handler)
+        edge.add(route, app.router)
     return app

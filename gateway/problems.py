@@ -63,7 +63,7 @@ _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     SaleDied: (500, "internal_error", False),
 }
 
-CODE = "code"  # where a response keeps its problem's code for the request's log line
+CODE = web.ResponseKey("code", str)  # a problem's code, for the request's log line
 _encode = msgspec.json.Encoder().encode
 _CONTENT_TYPE = "application/problem+json"
 _SHOWN_AS = {"status": "current_status"}  # RFC 9457 means the answer's own by `status`

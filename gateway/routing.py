@@ -18,7 +18,7 @@ HOLDERS = BUYERS | ORGANIZERS
 REFUNDERS = frozenset({Role.ORGANIZER, Role.BOX_OFFICE, Role.ADMIN})
 DOORS = frozenset({Role.SCANNER, Role.ORGANIZER, Role.ADMIN})
 
-_PRINCIPAL = "principal"
+_PRINCIPAL = web.RequestKey("principal", Principal)
 
 
 class Route(Struct, frozen=True):
@@ -52,8 +52,7 @@ def ports_of(request: web.Request) -> Ports:
 
 def principal_of(request: web.Request) -> Principal:
     """Who asks; only on routes that need a credential."""
-    found: Principal = request[_PRINCIPAL]
-    return found
+    return request[_PRINCIPAL]
 
 
 def admit(request: web.Request, principal: Principal) -> None:
