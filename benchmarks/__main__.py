@@ -72,7 +72,8 @@ def _beside_the_bare_handler(report: Report, what: str) -> Measurement:
     conditions = (
         f"{report.in_flight} in flight, closed loop, {report.seconds:g} s a side and round;"
         f" Postgres fsync {report.fsync}, synchronous_commit {report.synchronous_commit}; logs,"
-        f" metrics, snapshots and projector on; {report.in_journal:,} answers, every one found in the journal."
+        f" metrics, snapshots and projector on; {report.in_journal:,} answers, every one found in"
+        " the journal."
     )
     command = f"./run bench {report.name}"
     return measured(f"{report.name}, one process", command, conditions, figures)

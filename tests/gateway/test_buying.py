@@ -1,6 +1,7 @@
 """Placing, paying, giving up and refunding, as clients see it."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -78,12 +79,12 @@ async def test_paying_confirms_and_the_tickets_carry_random_tokens(shop: Shop) -
     assert availability["tiers"][0]["available_quantity"] == 98
 
 
-async def _availability_once(shop: Shop, event_id: str, sold: int) -> dict[str, object]:
+async def _availability_once(shop: Shop, event_id: str, sold: int) -> dict[str, Any]:
     """The availability as soon as it shows so many sold; the promise is 250 ms, the bound 5 s."""
     for _ in range(100):
         found = await shop.call("GET", f"/v1/events/{event_id}/availability")
         if sum(tier["sold_quantity"] for tier in found.body["tiers"]) == sold:
-            body: dict[str, object] = found.body
+            body: dict[str, Any] = found.body
             return body
         await asyncio.sleep(0.05)
     raise AssertionError(found.body)

@@ -1,6 +1,7 @@
 """The doors, as scanners see them."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -103,7 +104,7 @@ async def test_a_supervisor_admits_against_a_refusal_but_never_an_unknown_token(
     await shop.call("PUT", f"/v1/events/{event_id}/gates", gates, token=organizer)
     (ticket,) = (await shop.bought(event_id, general))["tickets"]
     await shop.token("scanner", "chief", event_id, "supervisor")
-    override = {"gate": "Red carpet", "override": True, "reason": "artist's guest"}
+    override: dict[str, Any] = {"gate": "Red carpet", "override": True, "reason": "artist's guest"}
     admitted = await shop.scan(event_id, ticket["token"], device="chief", **override)
     assert admitted.body["result"] == "ADMIT"
     fake = await shop.scan(event_id, str(uuid4()), device="chief", **override)
