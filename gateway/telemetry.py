@@ -111,8 +111,9 @@ class RequestLog:
         requests, self._waiting = self._waiting, []
         for (route, status), count in Counter((r.route, r.status) for r in requests).items():
             REQUESTS.labels(route, status).inc(count)
+        latency = {route: LATENCY.labels(route) for route in {r.route for r in requests}}
         for request in requests:
-            LATENCY.labels(request.route).observe(request.ms / 1000)
+            latency[request.route].observe(request.ms / 1000)
         if self._enabled:
             sys.stdout.buffer.write(_encode_lines(requests))
             sys.stdout.buffer.flush()

@@ -8,6 +8,7 @@ is used only if count and XOR agree and it is not ahead of the journal.
 All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
 """
 
+import asyncio
 import time
 import zlib
 from typing import cast
@@ -131,7 +132,7 @@ class RedisSnapshots:
             await self._redis.delete(copy)
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
-        return _whole(shard_id, sale_id, stored)
+        return await asyncio.to_thread(_whole, shard_id, sale_id, stored)
 
 
 def _whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
@@ -158,7 +159,7 @@ class PostgresSnapshots:
         self._pool = pool
 
     async def keep(self, snapshot: Snapshot) -> None:
-        entities = _encode(snapshot.entities)
+        entities = await asyncio.to_thread(_encode, snapshot.entities)
         try:
             await self._pool.execute(
                 """

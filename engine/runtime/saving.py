@@ -19,7 +19,7 @@ from engine.runtime.ports import (
 
 ENTITIES_MAX = 1_000  # a piece: what one encoding may cost the loop
 SAVES_MAX = 32  # under way at a time
-FACTS_BETWEEN_KEPT = 20_000  # bounds the replay should the fast store be lost
+FACTS_BETWEEN_KEPT = 200_000  # bounds the replay should the fast store be lost: a second or so
 PAUSE_MS = 1_000  # after a failure
 
 
