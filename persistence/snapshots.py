@@ -45,16 +45,23 @@ else
   if tostring(m[1]) ~= ARGV[1] or tostring(m[2]) ~= ARGV[2] then return 0 end
   count, xor = m[5], m[6]
 end
-for i = 9, #ARGV, 3 do
-  local old = redis.call('HGET', KEYS[1], ARGV[i])
-  if old then
-    xor = bit.bxor(xor, struct.unpack('>I4', old))
-  else
-    count = count + 1
+for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the stack is bounded
+  local names, pairs = {}, {}
+  for i = first, math.min(first + 899, #ARGV), 3 do
+    local crc = tonumber(ARGV[i + 1])
+    xor = bit.bxor(xor, crc)
+    names[#names + 1] = ARGV[i]
+    pairs[#pairs + 1] = ARGV[i]
+    pairs[#pairs + 1] = struct.pack('>I4', crc) .. ARGV[i + 2]
   end
-  local crc = tonumber(ARGV[i + 1])
-  xor = bit.bxor(xor, crc)
-  redis.call('HSET', KEYS[1], ARGV[i], struct.pack('>I4', crc) .. ARGV[i + 2])
+  for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
+    if old then
+      xor = bit.bxor(xor, struct.unpack('>I4', old))
+    else
+      count = count + 1
+    end
+  end
+  redis.call('HSET', KEYS[1], unpack(pairs))
 end
 redis.call('HSET', KEYS[1], 'meta', '[' .. ARGV[3] .. ',' .. ARGV[4] .. ',' .. ARGV[5] .. ',' ..
   ARGV[6] .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')

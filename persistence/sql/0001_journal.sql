@@ -16,7 +16,10 @@ CREATE TABLE journal (
     crc         bigint      NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shard_id, seq)
-);
+) WITH (toast_tuple_target = 8160);
+-- A batch of a few kilobytes stays in its row as it is: to compress it, or to cut it up, costs more
+-- than to write it.
+ALTER TABLE journal ALTER COLUMN batch SET STORAGE EXTERNAL;
 CREATE INDEX journal_sales ON journal USING gin (sale_ids) WITH (fastupdate = off);
 
 -- Keys of the personal data that is sealed in facts: to erase the key is to erase the person.
