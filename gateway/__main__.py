@@ -61,9 +61,9 @@ def node(role: str, listen_fd: int | None, ready_fd: int | None, life_fd: int | 
     """Run one process against the servers that DATABASE_URL and REDIS_URL name."""
 
     async def run(environment: Mapping[str, str]) -> None:
-        told = _told(life_fd) if life_fd is not None else {}
-        from gateway.node import run as run_node
+        from gateway.node import run as run_node  # while the servers start
 
+        told = _told(life_fd) if life_fd is not None else {}
         await run_node(read({**environment, **told}), role, listen_fd, ready_fd, life_fd)
 
     _or_one_line(run, os.environ)
@@ -89,12 +89,12 @@ def token(role: str, subject: str, event_id: str | None, days: int) -> None:
     """Print a credential signed with STAMPEDE_TOKEN_SECRET."""
 
     async def run(environment: Mapping[str, str]) -> None:
+        from gateway.auth import Credentials, Principal
+
         settings = read(environment)
         if settings.token_secret is None:
             raise SettingsError("a credential is signed with STAMPEDE_TOKEN_SECRET: set it")
         expires_at_s = int(time.time()) + days * 24 * 60 * 60
-        from gateway.auth import Credentials, Principal
-
         principal = Principal(Role(role), subject, expires_at_s, event_id)
         click.echo(Credentials(settings.token_secret).issue(principal))
 
