@@ -132,7 +132,13 @@ async def _until(stopping: asyncio.Event, work: list[Awaitable[None]]) -> None:
 async def _projector(database_url: str, role: str, stack: AsyncExitStack) -> Awaitable[None]:
     if role == "projector":
         os.nice(_PROJECTOR_NICENESS)
-    connection = await asyncpg.connect(database_url, timeout=10)
+    # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
+    # nor have the journal wait for it there.
+    connection = await asyncpg.connect(
+        database_url,
+        timeout=10,
+        server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
+    )
     stack.push_async_callback(connection.close)
     return Projector(connection, heal).run(telemetry.LAG.set)
 
