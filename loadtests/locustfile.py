@@ -63,4 +63,4 @@ def hold_the_limits(environment: Environment, **_: object) -> None:
     environment.process_exit_code = 1 if slow or environment.stats.total.num_failures else 0
 
 
-events.quitting.add_listener(hold_the_limits)
+events.quitting.add_listener(hold_the_limits)  # type: ignore[no-untyped-call]  # locust has none
