@@ -17,7 +17,7 @@ from msgspec import Struct
 from engine.commands import Key
 from engine.rejections import Reason, Rejection
 from gateway.auth import Principal
-from gateway.problems import Problem, malformed, rejected
+from gateway.problems import Problem, malformed, refused
 
 BODY_BYTES_MAX = 256 * 1024
 KEY_HEADER = "Idempotency-Key"
@@ -63,10 +63,6 @@ def answer(value: object, status: int = 200, headers: dict[str, str] | None = No
 
 def replayed(value: object, status: int = 200) -> web.Response:
     return answer(value, status, {REPLAYED_HEADER: "true"})
-
-
-def refused(rejection: Rejection) -> web.Response:
-    return rejected(rejection)
 
 
 def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key:
@@ -127,4 +123,4 @@ def _second(seconds: int) -> str:
 
 
 def unknown(noun: str) -> web.Response:
-    return rejected(Rejection(Reason(f"unknown_{noun}")))
+    return refused(Rejection(Reason(f"unknown_{noun}")))

@@ -107,7 +107,7 @@ def of_fault(fault: Fault) -> Problem:
     return Problem(status, code, detail, retryable=retryable, retry_after_s=retry_after_s)
 
 
-def rejected(rejection: Rejection) -> web.Response:
+def refused(rejection: Rejection) -> web.Response:
     """The answer for a definite refusal."""
     return render(
         STATUS[rejection.reason],

@@ -9,7 +9,8 @@ from msgspec.structs import asdict
 from engine.catalogue import Booking, Slot
 from engine.rejections import Rejection
 from gateway.catalogue import Hours, given, new_id, once, refuse_body, respond
-from gateway.http import Body, decode_bytes, refused
+from gateway.http import Body, decode_bytes
+from gateway.problems import refused
 from gateway.routes.events import in_utc
 from gateway.routing import ORGANIZERS, Route, ports_of, principal_of
 

@@ -25,12 +25,11 @@ from gateway.http import (
     page,
     page_cursor,
     page_limit,
-    refused,
     unknown,
 )
 from gateway.ownership import refuse_stranger
 from gateway.personal import Buyer, unseal
-from gateway.problems import malformed
+from gateway.problems import malformed, refused
 from gateway.rendering import attendee_of
 from gateway.routing import DOORS, Route, ports_of, principal_of
 

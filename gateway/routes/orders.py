@@ -31,14 +31,13 @@ from gateway.http import (
     page,
     page_cursor,
     page_limit,
-    refused,
     replayed,
     unknown,
 )
 from gateway.ownership import refuse_stranger
 from gateway.payments.provider import Intent, ProviderUnavailable
 from gateway.personal import Attendee, Buyer, seal
-from gateway.problems import Problem
+from gateway.problems import Problem, refused
 from gateway.rendering import OrderAnswer, PlacedAnswer, order_answer, placed
 from gateway.routing import (
     BUYERS,

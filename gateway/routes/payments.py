@@ -10,10 +10,10 @@ from engine import ids
 from engine.commands import ConfirmOrder, DeclinePayment
 from engine.rejections import Reason, Rejection
 from engine.ticket import TOKEN_SEED_BYTES
-from gateway.http import Body, answer, decode, refused, unknown
+from gateway.http import Body, answer, decode, unknown
 from gateway.payments.provider import BadSignature, Outcome, PaymentWord
 from gateway.payments.sandbox import Sandbox
-from gateway.problems import Problem
+from gateway.problems import Problem, refused
 from gateway.routing import ANYONE, Route, ports_of
 
 

@@ -12,9 +12,9 @@ from engine.order import OrderView
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
-from gateway.http import Body, answer, decode, idempotency_key, refused, replayed, unknown
+from gateway.http import Body, answer, decode, idempotency_key, replayed, unknown
 from gateway.personal import Attendee, seal
-from gateway.problems import Problem
+from gateway.problems import Problem, refused
 from gateway.rendering import TicketAnswer, sees_token, ticket_answer
 from gateway.routes.orders import Email, Name
 from gateway.routing import HOLDERS, Route, ports_of, principal_of

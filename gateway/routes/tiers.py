@@ -10,7 +10,8 @@ from msgspec.structs import asdict
 from engine.catalogue import Tier, from_ms
 from engine.rejections import Rejection
 from gateway.catalogue import Amount, Name, given, id_once, once, optional, respond
-from gateway.http import Body, decode, decode_bytes, refused
+from gateway.http import Body, decode, decode_bytes
+from gateway.problems import refused
 from gateway.routing import ORGANIZERS, Route, ports_of, principal_of
 from gateway.times import resolve
 

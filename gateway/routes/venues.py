@@ -21,8 +21,8 @@ from gateway.catalogue import (
     respond,
     respond_page,
 )
-from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit, refused
-from gateway.problems import malformed
+from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit
+from gateway.problems import malformed, refused
 from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
 from gateway.times import from_query, is_timezone
 
