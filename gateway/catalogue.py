@@ -26,8 +26,8 @@ from gateway.http import (
     decode_bytes,
     optional_idempotency_key,
     page,
-    refused,
 )
+from gateway.problems import refused
 
 ID_RANDOM_BYTES = 10
 
