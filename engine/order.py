@@ -50,7 +50,7 @@ class Refund(Struct, array_like=True, gc=False):
     status: RefundStatus
 
 
-class OrderView(Struct, frozen=True, array_like=True, gc=False):
+class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     """An order as it was when the answer was decided."""
 
     order_id: str

@@ -47,7 +47,7 @@ class Reason(StrEnum):
     NOT_THE_ORGANIZER = "forbidden"
 
 
-class Rejection(msgspec.Struct, frozen=True):
+class Rejection(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A refusal and the facts of its case, by the names that the API shows them under."""
 
     reason: Reason

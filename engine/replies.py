@@ -11,7 +11,7 @@ from engine.state import SaleView
 View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView
 
 
-class Replayed(Struct, frozen=True, array_like=True):
+class Replayed(Struct, frozen=True, tag=True, array_like=True):
     """The first answer to this idempotency key or nonce, again."""
 
     view: View

@@ -19,7 +19,7 @@ class Scan(Struct, array_like=True, gc=False):
     undone_at_ms: int | None = None
 
 
-class ScanView(Struct, frozen=True, array_like=True, gc=False):
+class ScanView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     fact: TicketScanned
     tier_name: str | None
     sealed: bytes | None  # the order's named attendees
@@ -43,7 +43,7 @@ class Doors(Struct, array_like=True, gc=False):
         _add(self.by_minute, minute_ms, change)
 
 
-class DoorsView(Struct, frozen=True, array_like=True, gc=False):
+class DoorsView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     admitted: int
     by_tier: dict[str, int]
     by_gate: dict[str, int]

@@ -43,7 +43,7 @@ class Header(Struct, array_like=True):
     doors: Doors = field(default_factory=Doors)
 
 
-class SaleView(Struct, frozen=True, array_like=True):
+class SaleView(Struct, frozen=True, tag=True, array_like=True):
     """What the public may know of a sale; `seq` is its version."""
 
     sale_id: str
