@@ -86,6 +86,10 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
             applied_at timestamptz NOT NULL DEFAULT now()
         )
     """)
+    return await _checksums(connection)
+
+
+async def _checksums(connection: asyncpg.Connection) -> dict[int, str]:
     rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
     return {row["version"]: row["checksum"] for row in rows}
 
@@ -113,6 +117,17 @@ async def _apply(connection: asyncpg.Connection, migration: _Migration) -> None:
             )
     except asyncpg.PostgresError as error:
         raise MigrationError(f"{migration.name}: {error}") from error
+
+
+async def assert_migrated(connection: asyncpg.Connection, folder: Path = SQL_FOLDER) -> None:
+    """For who only looks: raises MigrationError unless nothing is missing, and changes nothing."""
+    migrations = _read(folder)
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        raise MigrationError("the database is empty: nothing has been sold here")
+    applied = await _checksums(connection)
+    _check(migrations, applied)
+    if len(applied) < len(migrations):
+        raise MigrationError("the database is older than this program: start that, it migrates")
 
 
 async def prepare(dsn: str, shards: int) -> None:
