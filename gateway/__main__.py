@@ -132,6 +132,38 @@ def fsck(repair: bool, shards: tuple[int, ...], as_json: bool) -> None:
     _or_one_line(run, os.environ, exit_code=2)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Write what can't be made again, as of one instant, to FILE; the system may be running."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.backup import backup as write
+
+        async with _data(read(environment)) as (database_url, _):
+            with progress.shown() as show:
+                written = await write(database_url, file, show)
+        click.echo(f"{file} {written.summary}")
+
+    _or_one_line(run, os.environ)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+def restore(file: Path) -> None:
+    """Fill an empty database from FILE; no node may be running."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.backup import restore as fill
+
+        async with _data(read(environment), new=True) as urls:
+            with progress.shown() as show:
+                restored = await fill(*urls, file, show)
+        click.echo(f"restored {restored.summary}; look at it with `stampede fsck`, then start")
+
+    _or_one_line(run, os.environ)
+
+
 def _or_one_line(
     run: Callable[[Mapping[str, str]], Coroutine[None, None, None]],
     environment: Mapping[str, str],

@@ -36,12 +36,14 @@ class _Migration:
     checksum: str
 
 
-async def migrate(connection: asyncpg.Connection, folder: Path = SQL_FOLDER) -> list[str]:
-    """Apply what is missing; the file names applied, in order.
+async def migrate(
+    connection: asyncpg.Connection, folder: Path = SQL_FOLDER, newest: int | None = None
+) -> list[str]:
+    """Apply what is missing, no further than to version `newest`; the file names applied, in order.
 
     Raises `MigrationError`; the files before the one it names then stay applied.
     """
-    migrations = _read(folder)
+    migrations = _read(folder)[:newest]
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     try:
         applied = await _applied(connection)
