@@ -14,6 +14,7 @@ from engine.commands import Command
 from engine.facts import Entry
 from engine.replies import Reply
 from engine.runtime.faults import Fault
+from engine.runtime.inbox import Arrival
 from engine.runtime.ports import Snapshot, SnapshotDelta
 from engine.sale import apply, decide, reply
 from engine.state import State
@@ -22,12 +23,17 @@ SNAPSHOT_KEPT_AFTER_END_MS = 30 * 24 * 60 * 60 * 1000
 
 
 class Letter(Struct, gc=False):
-    """A command on its way. `reply_to` is called exactly once, whatever happens."""
+    """A command on its way. `reply_to` is called exactly once, whatever happens.
+
+    `until_s`: by the clock that never goes back; afterwards nobody listens. `arrival`: where it
+    stood in the shard's stream, if it came by that.
+    """
 
     sale_id: str
     command: Command
-    deadline_ms: int
+    until_s: float
     reply_to: Callable[[Reply | Fault], None]
+    arrival: Arrival | None = None
 
 
 class Actor:
@@ -44,6 +50,7 @@ class Actor:
         self.saved: tuple[int, int] | None = None  # (epoch, seq) of the fast snapshot
         self.saving = False
         self.kept_seq = 0  # the fact that the durable snapshot has reached
+        self.kept_at_ms = 0  # when, by the wall clock
         self.now_ms = 0  # the latest instant it was asked at
 
     def begin(
@@ -53,6 +60,7 @@ class Actor:
         self.state = state
         self.journal_seq = journal_seq
         self.now_ms = max(clock_ms, state.header.now_ms)
+        self.kept_at_ms = clock_ms
         self.saved = None
         if loaded_from is not None and loaded_from.incremental:
             self.saved = (loaded_from.epoch, loaded_from.seq)

@@ -15,7 +15,7 @@ from engine.state import State
 from persistence.findings import Report
 from persistence.fsck import fsck
 from persistence.healing import heal
-from persistence.journal import PostgresJournal
+from persistence.journal import NodeName, PostgresJournal
 from persistence.projector import Projector
 from persistence.snapshots import PostgresSnapshots, RedisSnapshots
 from tests.engine.stage import FLOOR, HOUR_MS, Stage, terms
@@ -76,7 +76,7 @@ class Books:
         self.pool = pool
         self.redis = redis
         self.stages = (eventful(), quiet())
-        self.journal = PostgresJournal(dsn, pool)
+        self.journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
         self.grants: dict[int, Grant] = {}
 
     @property
