@@ -149,7 +149,12 @@ def fsck(repair: bool, shards: tuple[int, ...], as_json: bool) -> None:
         async with _data(settings) as urls:
             with progress.shown() as show:
                 report = await check(
-                    *urls, shards=settings.shards, chosen=shards, repair=repair, progress=show
+                    *urls,
+                    archive=Path(settings.archive_folder),
+                    shards=settings.shards,
+                    chosen=shards,
+                    repair=repair,
+                    progress=show,
                 )
         click.echo(report.as_json() if as_json else "\n".join(report.lines()))
         if not report.clean:
@@ -166,9 +171,10 @@ def backup(file: Path) -> None:
     async def run(environment: Mapping[str, str]) -> None:
         from persistence.backup import backup as write
 
-        async with _data(read(environment)) as (database_url, _):
+        settings = read(environment)
+        async with _data(settings) as (database_url, _):
             with progress.shown() as show:
-                written = await write(database_url, file, show)
+                written = await write(database_url, Path(settings.archive_folder), file, show)
         click.echo(f"{file} {written.summary}")
 
     _or_one_line(run, os.environ)

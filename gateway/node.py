@@ -202,9 +202,9 @@ class Node:
         self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
         hours = self._settings.journal_kept_hours
         if hours is not None:
-            folder = self._settings.archive_dir or Path(self._settings.data_dir) / "archive"
+            folder = Path(self._settings.archive_folder)
             connection = await self._connection("retention")
-            retention = Retention(connection, Path(folder), timedelta(hours=hours))
+            retention = Retention(connection, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", retention.run())
 
     async def _start_engine(self, address: str) -> None:

@@ -3,8 +3,9 @@
 Rules of this file:
 
 - One instant: all tables are read in one snapshot of the database, beside a running system.
-- A tar of `COPY ... (FORMAT binary)`, a member a table. The manifest comes last, so a file without
-  one is not whole; it names the schema's version, and each member's columns and SHA-256.
+- A tar of `COPY ... (FORMAT binary)`, a member a table, and of the files that the journal's old
+  parts went to. The manifest comes last, so a file without one is not whole; it names the schema's
+  version, and each member's SHA-256.
 - A restore fills an empty database in one transaction, or leaves it empty. It carries every epoch
   far ahead, so that nothing written after the backup by an owner of those days, a snapshot in an
   old Redis for one, can pass for something of the new days.
@@ -13,7 +14,7 @@ Rules of this file:
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -23,13 +24,16 @@ from typing import BinaryIO, cast
 import asyncpg
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from persistence.healing import heal
+from persistence.history import History
 from persistence.mending import hold_projection
 from persistence.migrations import assert_migrated, migrate
 from persistence.projector import Projector
+from persistence.retention import ArchivedRow, decode_file
 from persistence.servers import ToolError
 from persistence.transactions import AWAY
 
@@ -57,6 +61,10 @@ SELECT column_name::text FROM information_schema.columns
 WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position
 """
 
+_ARCHIVED = """
+SELECT shard_id, archived_seq FROM shards WHERE archived_seq > 0 ORDER BY shard_id
+"""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -69,6 +77,24 @@ class Part(Struct, frozen=True):
     sha256: str
 
 
+class Old(Struct, frozen=True):
+    """A file of a shard's archived journal, and what of it no file before has had."""
+
+    shard_id: int
+    name: str
+    first_seq: int
+    last_seq: int
+    sha256: str
+
+    @property
+    def rows(self) -> int:
+        return self.last_seq - self.first_seq + 1
+
+    @property
+    def member(self) -> str:
+        return f"archive/{self.shard_id}/{self.name}"
+
+
 class Manifest(Struct, frozen=True):
     """`schema`: the newest migration of the database that was copied."""
 
@@ -76,15 +102,17 @@ class Manifest(Struct, frozen=True):
     schema: int
     taken_at: datetime
     parts: list[Part]
+    old: list[Old]
 
     @property
     def summary(self) -> str:
         rows = {part.table: part.rows for part in self.parts}
-        told = ", ".join(f"{rows[name]} {name}" for name in ("shards", "journal", "events"))
-        return f"as of {self.taken_at.isoformat(timespec='seconds')}: {told} (rows)"
+        batches = rows["journal"] + sum(old.rows for old in self.old)
+        told = f"{rows['shards']} shards, {batches} batches, {rows['events']} events"
+        return f"as of {self.taken_at.isoformat(timespec='seconds')}: {told}"
 
 
-async def backup(database_url: str, path: Path, progress: Progress) -> Manifest:
+async def backup(database_url: str, archive: Path, path: Path, progress: Progress) -> Manifest:
     """Write the file, for our eyes alone: it holds the keys of personal data. Raises ToolError."""
     if path.exists():
         raise ToolError(f"{path} exists: a backup never overwrites")
@@ -93,9 +121,9 @@ async def backup(database_url: str, path: Path, progress: Progress) -> Manifest:
         with _created(partial) as file:
             async with _connected(database_url) as connection:
                 await assert_migrated(connection)
-                manifest = await _copy_out(connection, file, progress)
+                manifest = await _copy_out(connection, archive, file, progress)
         partial.rename(path)
-    except AWAY as error:
+    except (*AWAY, asyncpg.PostgresError) as error:
         raise ToolError(f"the backup is not written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
@@ -107,7 +135,9 @@ def _created(path: Path) -> BinaryIO:
     return path.open("wb")
 
 
-async def _copy_out(connection: asyncpg.Connection, file: BinaryIO, progress: Progress) -> Manifest:
+async def _copy_out(
+    connection: asyncpg.Connection, archive: Path, file: BinaryIO, progress: Progress
+) -> Manifest:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         made = await connection.fetchrow(
             "SELECT max(version) AS version, now() AS taken_at FROM schema_migrations"
@@ -117,7 +147,11 @@ async def _copy_out(connection: asyncpg.Connection, file: BinaryIO, progress: Pr
         for done, table in enumerate(TRUTH):
             progress(table, done, len(TRUTH))
             parts.append(await _copy_table_out(connection, file, table))
-    manifest = Manifest(FORMAT, made["version"], made["taken_at"], parts)
+        old: list[Old] = []
+        for shard_id, archived_seq in await connection.fetch(_ARCHIVED):
+            progress(f"archive of shard {shard_id}", 0, archived_seq)
+            old += _copy_archive_out(History(connection, archive, shard_id), archived_seq, file)
+    manifest = Manifest(FORMAT, made["version"], made["taken_at"], parts, old)
     _write_manifest(file, manifest)
     return manifest
 
@@ -145,6 +179,28 @@ def _end_member(file: BinaryIO, head: int, name: str) -> None:
     file.write(member.tobuf(tarfile.GNU_FORMAT))
     file.seek(end)
     file.write(bytes(-member.size % _BLOCK))
+
+
+def _copy_archive_out(history: History, archived_seq: int, file: BinaryIO) -> Iterator[Old]:
+    last = 0
+    for path, rows in history.archived(archived_seq):
+        if not rows:
+            continue  # its rows have not left the table yet
+        first, last = last + 1, last + len(rows)
+        if [row.seq for row in rows] != list(range(first, last + 1)):
+            raise ToolError(f"{path} does not go on with batch {first}")
+        content = path.read_bytes()
+        old = Old(history.shard_id, path.name, first, last, sha256(content).hexdigest())
+        head = file.tell()
+        file.write(bytes(_BLOCK))
+        file.write(content)
+        _end_member(file, head, old.member)
+        yield old
+    if last != archived_seq:
+        raise ToolError(
+            f"the archive {history.archive} ends at batch {last} of shard {history.shard_id},"
+            f" not at {archived_seq}"
+        )
 
 
 def _write_manifest(file: BinaryIO, manifest: Manifest) -> None:
@@ -225,7 +281,25 @@ async def _copy_in(
         await connection.copy_to_table(
             part.table, columns=part.columns, source=_checked(archive, part), format="binary"
         )
-    await connection.execute("UPDATE shards SET epoch = epoch + $1, owner = NULL", EPOCHS_APART)
+    for old in manifest.old:
+        progress(f"archive of shard {old.shard_id}", 0, len(manifest.old))
+        await _copy_old_in(connection, archive, old)
+    await connection.execute(
+        "UPDATE shards SET epoch = epoch + $1, owner = NULL, archived_seq = 0", EPOCHS_APART
+    )
+
+
+async def _copy_old_in(connection: asyncpg.Connection, archive: tarfile.TarFile, old: Old) -> None:
+    """Back into the table: the archive starts anew, in its own time."""
+    content = _member(archive, old.member).read()
+    if sha256(content).hexdigest() != old.sha256:
+        raise ToolError(f"the backup is damaged: {old.member} does not have its checksum")
+    rows = [r for r in decode_file(content) if old.first_seq <= r.seq <= old.last_seq]
+    await connection.copy_records_to_table(
+        "journal",
+        records=[(old.shard_id, *astuple(row)) for row in rows],
+        columns=("shard_id", *ArchivedRow.__struct_fields__),
+    )
 
 
 async def _checked(archive: tarfile.TarFile, part: Part) -> AsyncIterator[bytes]:

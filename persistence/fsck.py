@@ -12,6 +12,7 @@ Rules of this file:
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -24,28 +25,25 @@ from engine.ids import shard_of
 from persistence import strangers
 from persistence.copies import Kind, from_postgres, from_redis
 from persistence.findings import Report
+from persistence.history import History
 from persistence.journal import CorruptJournal, decode
 from persistence.mending import Mender, hold_projection
 from persistence.migrations import MigrationError, assert_migrated
 from persistence.projected import TABLES, Rows, Table, differences, expected
 from persistence.reckoning import Reckoning
+from persistence.retention import ArchivedRow
 from persistence.servers import ToolError
 from persistence.transactions import AWAY
 
-READ_ROWS = 200
 CONNECT_S_MAX = 10.0
 
 Progress = Callable[[str, int, int], None]  # what is looked at, how many of it, of how many
 
 _SHARD = """
-SELECT s.epoch, s.last_seq, coalesce(o.seq, 0) AS projected
+SELECT s.epoch, s.last_seq, coalesce(s.archived_seq, 0) AS archived_seq,
+       coalesce(o.seq, 0) AS projected
 FROM (SELECT $1::int AS shard_id) wanted
 LEFT JOIN shards s USING (shard_id) LEFT JOIN projection_offsets o USING (shard_id)
-"""
-_BATCHES = "SELECT seq, epoch, sale_ids, batch, crc FROM journal WHERE shard_id = $1 ORDER BY seq"
-_BATCHES_OF_SALE = """
-SELECT seq, epoch, batch, crc FROM journal WHERE shard_id = $1 AND sale_ids @> ARRAY[$2]
-ORDER BY seq
 """
 _KEYS = """
 SELECT count(DISTINCT order_id) FROM personal_keys WHERE order_id >= $1 AND order_id < $2
@@ -63,12 +61,16 @@ async def fsck(
     database_url: str,
     redis_url: str,
     *,
+    archive: Path,
     shards: int,
     chosen: Iterable[int] = (),
     repair: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Report:
-    """Check the chosen shards, or all. Raises ToolError or MigrationError where it can't."""
+    """Check the chosen shards, or all. `archive`: where the journal's old parts went.
+
+    Raises ToolError or MigrationError where it can't.
+    """
     try:
         async with _connected(database_url, redis_url) as (connection, redis):
             await assert_migrated(connection)
@@ -76,10 +78,10 @@ async def fsck(
             if repair:
                 await hold_projection(connection)
             mender = Mender(connection, redis) if repair else None
-            checking = Fsck(connection, redis, shards, mender, progress)
+            checking = Fsck(connection, redis, archive, shards, mender, progress)
             return await checking.run(sorted(set(chosen)) or range(shards))
-    except (*AWAY, RedisError) as error:
-        raise ToolError(f"a server does not answer: {error}") from error
+    except (*AWAY, asyncpg.PostgresError, RedisError) as error:
+        raise ToolError(f"it can't be checked: {error}") from error
 
 
 @asynccontextmanager
@@ -115,12 +117,14 @@ class Fsck:
         self,
         connection: asyncpg.Connection,
         redis: Redis,
+        archive: Path,
         shards: int,
         mender: Mender | None,
         progress: Progress,
     ) -> None:
         self._connection = connection
         self._redis = redis
+        self._archive = archive
         self._shards = shards
         self._mender = mender
         self._progress = progress
@@ -140,13 +144,14 @@ class Fsck:
         return self._report
 
     async def _check_shard(self, shard_id: int) -> None:
+        history = History(self._connection, self._archive, shard_id)
         async with self._one_look():
-            journal = await self._check_journal(shard_id)
+            journal = await self._check_journal(shard_id, history)
         if journal.undamaged:
             self._undamaged.add(shard_id)
         for done, sale_id in enumerate(journal.sale_ids):
             self._progress(f"shard {shard_id}, sales", done, len(journal.sale_ids))
-            await self._check_sale(shard_id, sale_id)
+            await self._check_sale(shard_id, sale_id, history)
         self._known |= journal.sale_ids.keys()
 
     @asynccontextmanager
@@ -156,39 +161,43 @@ class Fsck:
 
     # The journal's form.
 
-    async def _check_journal(self, shard_id: int) -> _Journal:
+    async def _check_journal(self, shard_id: int, history: History) -> _Journal:
         shard = await self._connection.fetchrow(_SHARD, shard_id)
         assert shard is not None
         found = len(self._journal.findings) + self._journal.untold
         sale_ids: dict[str, None] = {}
         first, last = 0, None
-        async for row in self._connection.cursor(_BATCHES, shard_id, prefetch=READ_ROWS):
-            self._progress(f"shard {shard_id}, batches", row["seq"], shard["last_seq"] or 0)
-            self._check_batch(f"shard {shard_id}, batch {row['seq']}", row, last, shard)
+        async for row in history.shard(shard["archived_seq"]):
+            self._progress(f"shard {shard_id}, batches", row.seq, shard["last_seq"] or 0)
+            self._check_batch(f"shard {shard_id}, batch {row.seq}", row, last, shard)
             sale_ids |= self._check_sales(shard_id, row)
-            first, last = first or row["seq"], row
-        self._check_end(shard_id, last["seq"] if last else 0, shard)
+            first, last = first or row.seq, row
+        for path in history.unreadable:
+            self._journal.find(f"shard {shard_id}: {path} can't be read")
+        if shard["archived_seq"] and first != 1:
+            self._journal.find(f"shard {shard_id}: batch 1 is not in the archive {self._archive}")
+        self._check_end(shard_id, last.seq if last else 0, shard)
         self._journal.counted["shards"] += 1
         undamaged = len(self._journal.findings) + self._journal.untold == found
         return _Journal(sale_ids, undamaged and first in (0, 1))
 
     def _check_batch(
-        self, name: str, row: asyncpg.Record, last: asyncpg.Record | None, shard: asyncpg.Record
+        self, name: str, row: ArchivedRow, last: ArchivedRow | None, shard: asyncpg.Record
     ) -> None:
         self._journal.counted["batches"] += 1
-        if last is not None and row["seq"] != last["seq"] + 1:
-            self._journal.find(f"{name} follows batch {last['seq']}")
-        if last is not None and row["epoch"] < last["epoch"]:
-            self._journal.find(f"{name} is of epoch {row['epoch']}, after epoch {last['epoch']}")
-        if row["epoch"] > (shard["epoch"] or 0):
-            self._journal.find(f"{name} is of epoch {row['epoch']}, which was never granted")
+        if last is not None and row.seq != last.seq + 1:
+            self._journal.find(f"{name} follows batch {last.seq}")
+        if last is not None and row.epoch < last.epoch:
+            self._journal.find(f"{name} is of epoch {row.epoch}, after epoch {last.epoch}")
+        if row.epoch > (shard["epoch"] or 0):
+            self._journal.find(f"{name} is of epoch {row.epoch}, which was never granted")
 
-    def _check_sales(self, shard_id: int, row: asyncpg.Record) -> dict[str, None]:
+    def _check_sales(self, shard_id: int, row: ArchivedRow) -> dict[str, None]:
         """The batch's sales, those that it only says it names too."""
-        name = f"shard {shard_id}, batch {row['seq']}"
-        named = dict.fromkeys(row["sale_ids"])
+        name = f"shard {shard_id}, batch {row.seq}"
+        named = dict.fromkeys(row.sale_ids)
         try:
-            entries = decode(row["batch"], row["crc"])
+            entries = decode(row.batch, row.crc)
         except (CorruptJournal, msgspec.DecodeError):
             self._journal.find(f"{name} is not what was written: its checksum or form is wrong")
             return named
@@ -216,14 +225,14 @@ class Fsck:
 
     # One sale.
 
-    async def _check_sale(self, shard_id: int, sale_id: str) -> None:
+    async def _check_sale(self, shard_id: int, sale_id: str, history: History) -> None:
         copies = await from_redis(self._redis, shard_id, sale_id)
         async with self._one_look():
             shard = await self._connection.fetchrow(_SHARD, shard_id)
             assert shard is not None
             copies += await from_postgres(self._connection, shard_id, sale_id)
-            reckoning = Reckoning(sale_id, shard["epoch"] or 0, copies)
-            tables_differ = await self._reckon(reckoning, shard_id, shard["projected"])
+            reckoning = Reckoning(sale_id, shard["epoch"] or 0, shard["archived_seq"], copies)
+            tables_differ = await self._reckon(reckoning, history, shard["projected"])
             await self._count_keys(reckoning)
         reckoning.end()
         for copy in copies:
@@ -234,26 +243,26 @@ class Fsck:
             self._sales.find(f"{sale_id}: {wrong}")
         self._sales.counted.update(reckoning.summary())
         if self._mender and reckoning.whole and shard_id in self._undamaged:
-            await self._mend(self._mender, reckoning, shard_id, shard["projected"], tables_differ)
+            mended = await self._mender.mend(shard_id, reckoning)
+            if tables_differ:
+                mended += await self._mender.rewrite_tables(history, reckoning, shard["projected"])
+            self._report.mended += mended
 
-    async def _reckon(self, reckoning: Reckoning, shard_id: int, projected: int) -> bool:
+    async def _reckon(self, reckoning: Reckoning, history: History, projected: int) -> bool:
         """Go through the sale's facts; whether a table differs from those that are projected."""
         compared: bool | None = None
-        rows = self._connection.cursor(
-            _BATCHES_OF_SALE, shard_id, reckoning.sale_id, prefetch=READ_ROWS
-        )
-        async for row in rows:
-            if compared is None and row["seq"] > projected:
+        async for row in history.sale(reckoning.sale_id, reckoning.archived_seq):
+            if compared is None and row.seq > projected:
                 compared = await self._compare_tables(reckoning)
             for entry in self._entries(reckoning, row):
-                reckoning.take((row["epoch"], row["seq"]), entry)
+                reckoning.take((row.epoch, row.seq), entry)
         return await self._compare_tables(reckoning) if compared is None else compared
 
-    def _entries(self, reckoning: Reckoning, row: asyncpg.Record) -> list[Entry]:
+    def _entries(self, reckoning: Reckoning, row: ArchivedRow) -> list[Entry]:
         try:
-            entries = decode(row["batch"], row["crc"])
+            entries = decode(row.batch, row.crc)
         except (CorruptJournal, msgspec.DecodeError):
-            reckoning.miss(f"batch {row['seq']} can't be read")
+            reckoning.miss(f"batch {row.seq} can't be read")
             return []
         return [entry for entry in entries if entry.sale_id == reckoning.sale_id]
 
@@ -278,22 +287,6 @@ class Fsck:
         sealed = len(reckoning.recount.sealed)
         self._personal.counted["orders with personal data"] += sealed
         self._personal.counted["erased"] += max(sealed - kept, 0)
-
-    async def _mend(
-        self,
-        mender: Mender,
-        reckoning: Reckoning,
-        shard_id: int,
-        projected: int,
-        tables_differ: bool,
-    ) -> None:
-        sale_id = reckoning.sale_id
-        for kind in reckoning.broken:
-            await mender.delete_copy(kind, shard_id, sale_id)
-            self._report.mended.append(f"the {kind.value} of {sale_id}: deleted")
-        if tables_differ:
-            await mender.rewrite_tables(shard_id, sale_id, projected, reckoning.recount.tiers)
-            self._report.mended.append(f"the tables of {sale_id}: written anew")
 
     # What nobody asked for.
 

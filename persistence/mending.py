@@ -1,28 +1,26 @@
 """Makes again what is derived from the journal. Journal and shards are never touched.
 
-A snapshot or a view that is wrong is deleted: its owner writes it anew, and until then the sale is
-replayed. Wrong tables are filled again by the projector's own folding, a sale in a transaction;
-the projector must not run meanwhile, so its lock is held.
+A wrong snapshot or view in Redis is deleted: its owner writes it anew, and until then the sale is
+replayed. One in Postgres is written anew, for it may be needed: the journal's beginning may have
+gone to the archive. Wrong tables are filled again by the projector's own folding, a sale in a
+transaction; the projector must not run meanwhile, so its lock is held.
 """
-
-from collections.abc import Iterable
 
 import asyncpg
 from redis.asyncio import Redis
 
-from engine.facts import Item
+from engine.facts import Entry, Item
 from persistence.copies import Kind
+from persistence.history import History
 from persistence.journal import decode
 from persistence.projected import TABLES, Table
-from persistence.projector import LOCK, ROWS_MAX, Fold
+from persistence.projector import LOCK, Fold
+from persistence.reckoning import Reckoning
 from persistence.servers import ToolError
-from persistence.snapshots import snapshot_key, view_key
+from persistence.snapshots import PostgresSnapshots, snapshot_key, view_key
 from persistence.strangers import Stranger
 
-_FACTS = """
-SELECT batch, crc FROM journal WHERE shard_id = $1 AND seq <= $2 AND sale_ids @> ARRAY[$3]
-ORDER BY seq
-"""
+FACTS_MAX = 1_000  # folded at a time
 
 
 async def hold_projection(connection: asyncpg.Connection) -> None:
@@ -36,14 +34,24 @@ class Mender:
         self._connection = connection
         self._redis = redis
 
-    async def delete_copy(self, kind: Kind, shard_id: int, sale_id: str) -> None:
-        match kind:
-            case Kind.FAST:
-                await self._redis.delete(snapshot_key(shard_id, sale_id))
-            case Kind.VIEW:
-                await self._redis.delete(view_key(shard_id, sale_id))
-            case Kind.DURABLE:
-                await self._delete_durable(sale_id)
+    async def mend(self, shard_id: int, reckoning: Reckoning) -> list[str]:
+        """What was done to the sale's copies, in sentences."""
+        done = []
+        for kind in reckoning.broken:
+            name = f"the {kind.value} of {reckoning.sale_id}"
+            if kind is not Kind.DURABLE:
+                await self._delete_copy(kind, shard_id, reckoning.sale_id)
+                done.append(f"{name}: deleted")
+            elif (anew := reckoning.snapshot(shard_id)) is not None:
+                async with self._connection.transaction():
+                    await self._delete_durable(reckoning.sale_id)
+                    await PostgresSnapshots(self._connection).keep(anew)
+                done.append(f"{name}: written anew")
+        return done
+
+    async def _delete_copy(self, kind: Kind, shard_id: int, sale_id: str) -> None:
+        key = snapshot_key if kind is Kind.FAST else view_key
+        await self._redis.delete(key(shard_id, sale_id))
 
     async def _delete_durable(self, sale_id: str) -> None:
         await self._connection.execute("DELETE FROM snapshots WHERE sale_id = $1", sale_id)
@@ -60,9 +68,10 @@ class Mender:
             await self._delete_durable(stranger.sale_id)
 
     async def rewrite_tables(
-        self, shard_id: int, sale_id: str, projected: int, tier_ids: Iterable[str]
-    ) -> None:
+        self, history: History, reckoning: Reckoning, projected: int
+    ) -> list[str]:
         """As the facts say up to the batch `projected`."""
+        sale_id = reckoning.sale_id
         async with self._connection.transaction():
             for table in TABLES:
                 await self._connection.execute(
@@ -70,18 +79,28 @@ class Mender:
                 )
             # A counter that names another event is not among them.
             await self._connection.execute(
-                "DELETE FROM tier_counters WHERE tier_id = ANY($1)", list(tier_ids)
+                "DELETE FROM tier_counters WHERE tier_id = ANY($1)", list(reckoning.recount.tiers)
             )
-            await self._project(shard_id, sale_id, projected)
+            await self._project(history, reckoning, projected)
+        return [f"the tables of {sale_id}: written anew"]
 
-    async def _project(self, shard_id: int, sale_id: str, projected: int) -> None:
-        rows = await self._connection.cursor(_FACTS, shard_id, projected, sale_id)
+    async def _project(self, history: History, reckoning: Reckoning, projected: int) -> None:
+        sale_id = reckoning.sale_id
         items_by_order: dict[str, tuple[Item, ...]] = {}
-        while piece := await rows.fetch(ROWS_MAX):
-            fold = Fold(items_by_order)
-            for row in piece:
-                for entry in decode(row["batch"], row["crc"]):
-                    if entry.sale_id == sale_id:
-                        fold.take(entry)
-            for statement, columns in fold.statements():
-                await self._connection.execute(statement, *columns)
+        piece: list[Entry] = []
+        async for row in history.sale(sale_id, reckoning.archived_seq):
+            if row.seq <= projected:
+                piece += [e for e in decode(row.batch, row.crc) if e.sale_id == sale_id]
+            if len(piece) >= FACTS_MAX:
+                await self._fold(piece, items_by_order)
+                piece = []
+        await self._fold(piece, items_by_order)
+
+    async def _fold(
+        self, entries: list[Entry], items_by_order: dict[str, tuple[Item, ...]]
+    ) -> None:
+        fold = Fold(items_by_order)
+        for entry in entries:
+            fold.take(entry)
+        for statement, columns in fold.statements():
+            await self._connection.execute(statement, *columns)

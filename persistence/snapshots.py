@@ -166,7 +166,7 @@ def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot |
 
 
 class PostgresSnapshots:
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
         self._pool = pool
 
     async def keep(self, snapshot: Snapshot) -> None:

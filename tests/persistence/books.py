@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,13 +19,15 @@ from persistence.fsck import fsck
 from persistence.healing import heal
 from persistence.journal import NodeName, PostgresJournal
 from persistence.projector import Projector
+from persistence.retention import Retention
 from persistence.snapshots import PostgresSnapshots, RedisSnapshots
-from tests.engine.stage import FLOOR, HOUR_MS, Stage, terms
+from tests.engine.stage import EVENT, FLOOR, HOUR_MS, Stage, terms
 from tests.persistence.databases import fresh_database
 
 SHARDS = 16
 FACTS_A_BATCH = 3
 FAR_MS = 1 << 42
+SHARD = ids.shard_of(EVENT, SHARDS)  # of the eventful sale
 OTHER_SALE = "evt_00000000000000bb"
 OTHER_TIER = "tier_other"
 
@@ -70,8 +74,11 @@ def at(entries: Iterable[f.Entry], seq: int) -> State:
 
 
 class Books:
-    def __init__(self, dsn: str, pool: asyncpg.Pool, redis_url: str, redis: Redis) -> None:
+    def __init__(
+        self, dsn: str, pool: asyncpg.Pool, redis_url: str, redis: Redis, archive: Path
+    ) -> None:
         self.dsn = dsn
+        self.archive = archive
         self.redis_url = redis_url
         self.pool = pool
         self.redis = redis
@@ -83,13 +90,15 @@ class Books:
     def sale(self) -> Stage:
         return self.stages[0]
 
-    @property
-    def shard_id(self) -> int:
-        """Of the eventful sale."""
-        return ids.shard_of(self.sale.event_id, SHARDS)
-
     async def check(self, *, repair: bool = False, chosen: Iterable[int] = ()) -> Report:
-        return await fsck(self.dsn, self.redis_url, shards=SHARDS, repair=repair, chosen=chosen)
+        return await fsck(
+            self.dsn,
+            self.redis_url,
+            archive=self.archive,
+            shards=SHARDS,
+            repair=repair,
+            chosen=chosen,
+        )
 
     async def damage(self, statement: str, *values: object) -> None:
         done: str = await self.pool.execute(statement, *values)
@@ -115,6 +124,13 @@ class Books:
             pass
         await connection.close()
 
+    async def retire(self) -> int:
+        """Move what may go to the archive; how many batches went."""
+        connection = await asyncpg.connect(self.dsn)
+        moved = await Retention(connection, self.archive, timedelta(0)).step()
+        await connection.close()
+        return moved
+
     async def save(self, stage: Stage, batches: int) -> None:
         """Both snapshots and the view, as of the end of the sale's `batches`-th batch."""
         seq = min(batches * FACTS_A_BATCH, len(stage.entries))
@@ -127,8 +143,15 @@ class Books:
         await PostgresSnapshots(self.pool).keep(Snapshot(*place, entities, incremental=False))
 
 
+def found(report: Report, name: str) -> list[str]:
+    """The findings of that check; no other check may have any."""
+    others = [check.name for check in report.checks if check.findings and check.name != name]
+    assert not others, report.lines()
+    return report.check(name).findings
+
+
 @asynccontextmanager
-async def opened(postgres_dsn: str, redis_url: str) -> AsyncIterator[Books]:
+async def opened(postgres_dsn: str, redis_url: str, archive: Path) -> AsyncIterator[Books]:
     """Written, projected, one sale's copies up to date and the other's a little behind."""
     own = urlunsplit(urlsplit(redis_url)._replace(query="db=7"))
     redis = Redis.from_url(own)
@@ -137,7 +160,7 @@ async def opened(postgres_dsn: str, redis_url: str) -> AsyncIterator[Books]:
         fresh_database(postgres_dsn) as dsn,
         asyncpg.create_pool(dsn, min_size=1, max_size=3) as pool,
     ):
-        books = Books(dsn, pool, own, redis)
+        books = Books(dsn, pool, own, redis, archive)
         acquired = await books.journal.acquire(range(SHARDS))
         books.grants = {grant.shard_id: grant for grant in acquired}
         for stage in books.stages:

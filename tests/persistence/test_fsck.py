@@ -1,44 +1,29 @@
 """fsck: no false alarm on what is whole; damage is found by name, and mended where derived."""
 
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
 import msgspec
 import pytest
-import pytest_asyncio
 
 from engine import facts as f
 from engine.ids import shard_of
 from persistence import projector
-from persistence.findings import Report
 from persistence.fsck import fsck
 from persistence.journal import decode
 from persistence.migrations import MigrationError
 from persistence.projected import TABLES
 from persistence.projector import LOCK
 from persistence.servers import ToolError
-from persistence.snapshots import snapshot_key, view_key
+from persistence.snapshots import view_key
 from tests.engine.stage import EVENT
-from tests.persistence.books import FACTS_A_BATCH, OTHER_SALE, SHARDS, Books, opened
+from tests.persistence.books import OTHER_SALE, SHARD, SHARDS, Books, found
 
-SHARD = shard_of(EVENT, SHARDS)
 ORDER = "SELECT order_id FROM orders WHERE event_id = $1 ORDER BY placed_at LIMIT 1"
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-@pytest_asyncio.fixture
-async def books(postgres_dsn: str, redis_url: str) -> AsyncIterator[Books]:
-    async with opened(postgres_dsn, redis_url) as made:
-        yield made
-
-
-def found(report: Report, name: str) -> list[str]:
-    """The findings of that check; no other check may have any."""
-    others = [check.name for check in report.checks if check.findings and check.name != name]
-    assert not others, report.lines()
-    return report.check(name).findings
 
 
 async def test_what_is_whole_is_clean(books: Books) -> None:
@@ -247,179 +232,6 @@ async def test_places_that_nobody_has_paid_are_found(books: Books) -> None:
     assert any("1 were paid for 15000" in sentence for sentence in sentences)
 
 
-# What is derived: found, mended, and clean afterwards.
-
-
-async def _mended(books: Books, name: str, sentence: str) -> None:
-    looked = found(await books.check(), name)
-    assert any(sentence in finding for finding in looked), looked
-    mending = await books.check(repair=True)
-    assert set(found(mending, name)) <= set(looked)  # one mend may be for two findings
-    assert mending.mended
-    again = await books.check()
-    assert again.clean, again.lines()
-
-
-_FIRST = f"WHERE order_id = (SELECT min(order_id) FROM orders WHERE event_id = '{EVENT}')"
-TABLE_DAMAGE = {
-    "an order is gone": (f"DELETE FROM orders {_FIRST}", "orders", "is missing"),
-    "an order is another's": (
-        f"UPDATE orders SET buyer_id = 'eve' {_FIRST}",
-        "orders",
-        "has buyer_id eve, by the facts buyer-1",
-    ),
-    "an item is gone": (f"DELETE FROM order_items {_FIRST}", "order_items", "0 is missing"),
-    "a payment is taken for open": (
-        f"UPDATE payments SET status = 'open' {_FIRST}",
-        "payments",
-        "has status open, by the facts succeeded",
-    ),
-    "a refund is larger": (
-        "UPDATE refunds SET amount_minor = amount_minor + 1 WHERE amount_minor = 10000",
-        "refunds",
-        "has amount_minor 10001, by the facts 10000",
-    ),
-    "a ticket too many": (
-        "INSERT INTO tickets (order_id, number, event_id, tier_id, token_digest, status, issued_at)"
-        " SELECT order_id, 99, event_id, tier_id, token_digest, 'VALID', issued_at FROM tickets"
-        f" {_FIRST} AND number = 0",
-        "tickets",
-        "99 follows from no fact",
-    ),
-    "a dead ticket lives": (
-        "UPDATE tickets SET status = 'VALID' WHERE status = 'CANCELLED'",
-        "tickets",
-        "has status VALID, by the facts CANCELLED",
-    ),
-    "a scan is gone": (
-        "DELETE FROM checkins WHERE result = 'ALREADY_ADMITTED'",
-        "checkins",
-        "is missing",
-    ),
-    "a counter is wrong": (
-        "UPDATE tier_counters SET sold = sold + 1 WHERE tier_id = 'tier_floor'",
-        "tier_counters",
-        "the row tier_floor has sold",
-    ),
-    "a counter is another event's": (
-        "UPDATE tier_counters SET event_id = 'evt_00000000000000cc' WHERE tier_id = 'tier_floor'",
-        "tier_counters",
-        "the row tier_floor is missing",
-    ),
-    "rows of a sale that never was": (
-        "INSERT INTO payments VALUES"
-        " ('pay_' || repeat('0', 48), 'ord_' || repeat('0', 36), 'evt_', 'card', 1, 'open')",
-        "payments",
-        "the rows of evt_0000000000000000 in payments: the journal has nothing of it",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TABLE_DAMAGE)
-async def test_a_wrong_table_is_found_and_written_anew(books: Books, name: str) -> None:
-    statement, table, sentence = TABLE_DAMAGE[name]
-    await books.damage(statement)
-    await _mended(books, f"table {table}", sentence)
-
-
-async def test_tables_are_mended_to_where_the_projection_is(books: Books) -> None:
-    before = len(books.sale.entries)
-    books.sale.sell()
-    await books.write(books.sale.entries[before:])
-    await books.damage("DELETE FROM orders WHERE event_id = $1", EVENT)
-    await _mended(books, "table orders", "is missing")
-    await books.project()
-    assert (await books.check()).clean
-
-
-async def _lose_entity(books: Books) -> None:
-    await books.redis.hdel(snapshot_key(SHARD, EVENT), "sale")
-
-
-async def _garble_meta(books: Books) -> None:
-    await books.redis.hset(snapshot_key(SHARD, EVENT), "meta", "?")
-
-
-async def _age_meta(books: Books) -> None:
-    """Whole by its checksums, and yet not the sale as of that fact."""
-    key = snapshot_key(SHARD, EVENT)
-    meta = msgspec.json.decode(await books.redis.hget(key, "meta") or b"")
-    meta[1] += FACTS_A_BATCH
-    meta[2] += 1
-    await books.redis.hset(key, "meta", msgspec.json.encode(meta))
-
-
-async def _future_meta(books: Books) -> None:
-    key = snapshot_key(SHARD, EVENT)
-    meta = msgspec.json.decode(await books.redis.hget(key, "meta") or b"")
-    meta[1] += 10_000
-    await books.redis.hset(key, "meta", msgspec.json.encode(meta))
-
-
-async def _misname_batch(books: Books) -> None:
-    key = snapshot_key(SHARD, EVENT)
-    meta = msgspec.json.decode(await books.redis.hget(key, "meta") or b"")
-    meta[2] += 1
-    await books.redis.hset(key, "meta", msgspec.json.encode(meta))
-
-
-REDIS_DAMAGE: dict[str, tuple[Callable[[Books], Awaitable[None]], str]] = {
-    "an entity is lost": (_lose_entity, "does not agree with its own checksums"),
-    "what it says of itself is garbled": (_garble_meta, "says nothing of itself"),
-    "it is another fact's": (_age_meta, "is as of fact 18, but sale differs"),
-    "it is ahead of the journal": (_future_meta, "is as of fact 10015, the journal ends at"),
-    "it names another batch": (_misname_batch, "names batch 6, where batch 5 brought that fact"),
-}
-
-
-@pytest.mark.parametrize("name", REDIS_DAMAGE)
-async def test_a_wrong_snapshot_in_redis_is_found_and_deleted(books: Books, name: str) -> None:
-    damage, sentence = REDIS_DAMAGE[name]
-    await damage(books)
-    await _mended(books, "Redis snapshots", sentence)
-    assert not await books.redis.exists(snapshot_key(SHARD, EVENT))
-
-
-async def test_a_snapshot_under_way_is_no_damage(books: Books) -> None:
-    key = snapshot_key(SHARD, EVENT)
-    meta = msgspec.json.decode(await books.redis.hget(key, "meta") or b"")
-    meta[3] = 0
-    await books.redis.hset(key, "meta", msgspec.json.encode(meta))
-    await books.redis.hdel(key, "sale")
-    assert (await books.check()).clean
-
-
-async def test_a_wrong_snapshot_in_postgres_is_found_and_deleted(books: Books) -> None:
-    await books.damage("UPDATE snapshots SET entities = set_byte(entities, 99, 0)")
-    report = await books.check(repair=True)
-    assert len(found(report, "Postgres snapshots")) == 2
-    assert (await books.check()).clean
-    assert await books.pool.fetchval("SELECT count(*) FROM snapshots") == 0
-
-
-async def test_a_snapshot_in_postgres_with_another_content_is_found(books: Books) -> None:
-    await books.damage("UPDATE snapshots SET seq = seq - 1 WHERE sale_id = $1", EVENT)
-    await _mended(books, "Postgres snapshots", "is as of fact 14, but")
-
-
-async def test_a_wrong_view_is_found_and_deleted(books: Books) -> None:
-    other = await books.redis.get(view_key(shard_of(OTHER_SALE, SHARDS), OTHER_SALE))
-    assert other is not None
-    await books.redis.set(view_key(SHARD, EVENT), other)
-    await _mended(books, "public views", f"the public view of {EVENT} is as of fact")
-
-
-async def test_copies_of_a_sale_that_never_was_are_found_and_deleted(books: Books) -> None:
-    nobody = "evt_00000000000000cc"
-    for shard_id, sale_id in ((shard_of(nobody, SHARDS), nobody), ((SHARD + 1) % SHARDS, EVENT)):
-        await books.redis.copy(snapshot_key(SHARD, EVENT), snapshot_key(shard_id, sale_id))
-    await books.damage("UPDATE snapshots SET sale_id = $2 WHERE sale_id = $1", EVENT, nobody)
-    report = await books.check(repair=True)
-    assert len(report.check("Redis snapshots").findings) == 2
-    assert len(report.check("Postgres snapshots").findings) == 1
-    assert (await books.check()).clean
-
-
 # When it can't run.
 
 
@@ -434,19 +246,19 @@ async def test_nothing_is_mended_beside_a_projector(books: Books) -> None:
 async def test_another_number_of_shards_is_refused(books: Books) -> None:
     for shards in (8, 32):
         with pytest.raises(MigrationError, match="set STAMPEDE_SHARDS=16"):
-            await fsck(books.dsn, books.redis_url, shards=shards)
+            await fsck(books.dsn, books.redis_url, archive=books.archive, shards=shards)
 
 
 async def test_an_empty_database_is_refused_and_stays_empty(
-    postgres_dsn: str, redis_url: str
+    postgres_dsn: str, redis_url: str, tmp_path: Path
 ) -> None:
     connection = await asyncpg.connect(postgres_dsn)
     with pytest.raises(MigrationError, match="empty"):
-        await fsck(postgres_dsn, redis_url, shards=SHARDS)
+        await fsck(postgres_dsn, redis_url, archive=tmp_path, shards=SHARDS)
     assert await connection.fetchval("SELECT to_regclass('schema_migrations')") is None
     await connection.close()
 
 
 async def test_a_server_that_is_away_is_told_in_one_line(books: Books) -> None:
-    with pytest.raises(ToolError, match="does not answer"):
-        await fsck(books.dsn, "unix:///nowhere/redis.sock", shards=SHARDS)
+    with pytest.raises(ToolError, match="it can't be checked"):
+        await fsck(books.dsn, "unix:///nowhere/redis.sock", archive=books.archive, shards=SHARDS)
