@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 from engine.commands import Role
-from gateway import launcher
+from gateway import launcher, progress
 from gateway.launcher import LaunchError, Node
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, read
@@ -32,6 +32,9 @@ from persistence.embedded import (
     claim_data_folder,
 )
 from persistence.migrations import MigrationError, prepare
+from persistence.servers import ToolError, servers_of
+
+_TOLD = (SettingsError, EmbeddedServerError, MigrationError, LaunchError, ToolError)
 
 ROLES = ("gateway", "engine", "projector")
 
@@ -127,16 +130,99 @@ def token(role: str, subject: str, event_id: str | None, days: int) -> None:
     _or_one_line(run, os.environ)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+def shards(as_json: bool) -> None:
+    """Show who lives, who owns what, and how far the projector and the streams are behind."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.standing import standing
+
+        async with _data(read(environment)) as urls:
+            found = await standing(*urls)
+        click.echo(msgspec.json.encode(found) if as_json else "\n".join(found.lines()))
+
+    _or_one_line(run, os.environ)
+
+
+@main.command()
+@click.option("--repair", is_flag=True, help="Make again what is derived; never the journal.")
+@click.option("--shard", "shards", type=int, multiple=True, help="Only this one; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+def fsck(repair: bool, shards: tuple[int, ...], as_json: bool) -> None:
+    """Recount everything from the journal, and compare all that is derived with it.
+
+    Exit code 0: clean, 1: something was found (and mended, if asked), 2: could not run.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.fsck import fsck as check
+
+        settings = read(environment)
+        if wrong := [shard for shard in shards if not 0 <= shard < settings.shards]:
+            raise SettingsError(f"there is no shard {wrong[0]}: there are {settings.shards}")
+        async with _data(settings) as urls:
+            with progress.shown() as show:
+                report = await check(
+                    *urls,
+                    archive=Path(settings.archive_folder),
+                    shards=settings.shards,
+                    chosen=shards,
+                    repair=repair,
+                    progress=show,
+                )
+        click.echo(report.as_json() if as_json else "\n".join(report.lines()))
+        if not report.clean:
+            raise click.exceptions.Exit(1)
+
+    _or_one_line(run, os.environ, exit_code=2)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Write what can't be made again, as of one instant, to FILE; the system may be running."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.backup import backup as write
+
+        settings = read(environment)
+        async with _data(settings) as (database_url, _):
+            with progress.shown() as show:
+                written = await write(database_url, Path(settings.archive_folder), file, show)
+        click.echo(f"{file} {written.summary}")
+
+    _or_one_line(run, os.environ)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+def restore(file: Path) -> None:
+    """Fill an empty database from FILE; no node may be running."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.backup import restore as fill
+
+        async with _data(read(environment), new=True) as urls:
+            with progress.shown() as show:
+                restored = await fill(*urls, file, show)
+        click.echo(f"restored {restored.summary}; look at it with `stampede fsck`, then start")
+
+    _or_one_line(run, os.environ)
+
+
 def _or_one_line(
-    run: Callable[[Mapping[str, str]], Coroutine[None, None, None]], environment: Mapping[str, str]
+    run: Callable[[Mapping[str, str]], Coroutine[None, None, None]],
+    environment: Mapping[str, str],
+    exit_code: int = 1,
 ) -> None:
-    """What a person can mend is told in one line, with exit code 1."""
+    """What a person can mend is told in one line, with this exit code."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(environment))
-    except (SettingsError, EmbeddedServerError, MigrationError, LaunchError) as error:
+    except _TOLD as error:
         click.echo(f"stampede: {error}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code)
 
 
 async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None:
@@ -202,6 +288,11 @@ async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await asyncio.gather(redis.stop(), postgres.stop())
+
+
+def _data(settings: Settings, *, new: bool = False) -> AbstractAsyncContextManager[tuple[str, str]]:
+    folder = Path(settings.data_dir)
+    return servers_of(folder, settings.database_url, settings.redis_url, new=new)
 
 
 def _given(url: str | None) -> Coroutine[None, None, str] | None:

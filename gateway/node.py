@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from engine.runtime.limits import Limits
 from engine.runtime.mailbox import NearestMailbox
-from engine.runtime.ownership import Lease, Ownership
+from engine.runtime.ownership import Lease, Ownership, show_life
 from engine.runtime.ports import Mailbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
@@ -166,6 +166,10 @@ class Node:
         operations = await self._listen_for_operations()
         if "engine" in self._roles:
             await self._start_engine(operations)
+        else:
+            lease = Lease()
+            membership = self._membership(operations, lease)
+            self._do_until_the_end("membership", show_life(membership, lease))
         if "gateway" in self._roles:
             await self._start_gateway(listen_fd)
 
@@ -202,9 +206,9 @@ class Node:
         self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
         hours = self._settings.journal_kept_hours
         if hours is not None:
-            folder = self._settings.archive_dir or Path(self._settings.data_dir) / "archive"
+            folder = Path(self._settings.archive_folder)
             connection = await self._connection("retention")
-            retention = Retention(connection, Path(folder), timedelta(hours=hours))
+            retention = Retention(connection, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", retention.run())
 
     async def _start_engine(self, address: str) -> None:
@@ -214,14 +218,7 @@ class Node:
         journal = PostgresJournal(self._needs.database_url, pool, self._name)
         self._stack.push_async_callback(journal.close)
         lease = Lease()
-        membership = PostgresMembership(
-            self._needs.database_url,
-            self._name,
-            roles=self._roles,
-            address=address,
-            ttl_s=lease.ttl_s,
-        )
-        self._stack.push_async_callback(membership.close)
+        membership = self._membership(address, lease)
         supervisor = self._supervisor = Supervisor(
             journal=journal,
             snapshots=Snapshots(RedisSnapshots(self._redis), PostgresSnapshots(pool)),
@@ -249,6 +246,17 @@ class Node:
         deciding = self._do("supervisor", supervisor.run())
         self._stack.push_async_callback(_stop_deciding, supervisor, deciding)
         await ownership.begun.wait()
+
+    def _membership(self, address: str, lease: Lease) -> PostgresMembership:
+        membership = PostgresMembership(
+            self._needs.database_url,
+            self._name,
+            roles=self._roles,
+            address=address,
+            ttl_s=lease.ttl_s,
+        )
+        self._stack.push_async_callback(membership.close)
+        return membership
 
     async def _start_gateway(self, listen_fd: int | None) -> None:
         settings, needs = self._settings, self._needs

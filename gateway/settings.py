@@ -49,6 +49,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def production(self) -> bool:
         return self.mode == "production"
 
+    @property
+    def archive_folder(self) -> str:
+        return self.archive_dir or f"{self.data_dir}/archive"
+
 
 def read(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError with one sentence that names the setting."""

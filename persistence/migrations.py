@@ -36,12 +36,14 @@ class _Migration:
     checksum: str
 
 
-async def migrate(connection: asyncpg.Connection, folder: Path = SQL_FOLDER) -> list[str]:
-    """Apply what is missing; the file names applied, in order.
+async def migrate(
+    connection: asyncpg.Connection, folder: Path = SQL_FOLDER, newest: int | None = None
+) -> list[str]:
+    """Apply what is missing, no further than to version `newest`; the file names applied, in order.
 
     Raises `MigrationError`; the files before the one it names then stay applied.
     """
-    migrations = _read(folder)
+    migrations = _read(folder)[:newest]
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     try:
         applied = await _applied(connection)
@@ -86,6 +88,10 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
             applied_at timestamptz NOT NULL DEFAULT now()
         )
     """)
+    return await _checksums(connection)
+
+
+async def _checksums(connection: asyncpg.Connection) -> dict[int, str]:
     rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
     return {row["version"]: row["checksum"] for row in rows}
 
@@ -113,6 +119,17 @@ async def _apply(connection: asyncpg.Connection, migration: _Migration) -> None:
             )
     except asyncpg.PostgresError as error:
         raise MigrationError(f"{migration.name}: {error}") from error
+
+
+async def assert_migrated(connection: asyncpg.Connection, folder: Path = SQL_FOLDER) -> None:
+    """For who only looks: raises MigrationError unless nothing is missing, and changes nothing."""
+    migrations = _read(folder)
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        raise MigrationError("the database is empty: nothing has been sold here")
+    applied = await _checksums(connection)
+    _check(migrations, applied)
+    if len(applied) < len(migrations):
+        raise MigrationError("the database is older than this program: start that, it migrates")
 
 
 async def prepare(dsn: str, shards: int) -> None:

@@ -206,7 +206,6 @@ class Fold:
         for number in fact.ticket_numbers:
             self._sold[event_id, tiers[number]] -= 1
             self._tables["dead"].append((fact.order_id, number))
-            self._ticket_status.pop((fact.order_id, number), None)
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
         scanned_at = _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None
@@ -307,11 +306,11 @@ _STATEMENTS: dict[str, str] = {
         WHERE orders.order_id = t.order_id
         """,
     "ticket": """
-        UPDATE tickets SET status = t.status, checked_in_at = t.checked_in
+        UPDATE tickets SET checked_in_at = t.checked_in,
+            status = CASE tickets.status WHEN 'CANCELLED' THEN 'CANCELLED' ELSE t.status END
         FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[])
             AS t (order_id, number, status, checked_in)
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
-          AND tickets.status <> 'CANCELLED'
         """,
     "dead": """
         UPDATE tickets SET status = 'CANCELLED'

@@ -110,5 +110,19 @@ def _write(folder: Path, shard_id: int, rows: Sequence[ArchivedRow]) -> None:
 
 def archived(folder: Path, shard_id: int) -> Iterator[ArchivedRow]:
     """What was moved of a shard, in order."""
-    for path in sorted((folder / f"shard-{shard_id:04}").glob("*.gz")):
-        yield from _decode(gzip.decompress(path.read_bytes()))
+    for path in files(folder, shard_id):
+        yield from read(path)
+
+
+def files(folder: Path, shard_id: int) -> list[Path]:
+    """A shard's, in order."""
+    return sorted((folder / f"shard-{shard_id:04}").glob("*.gz"))
+
+
+def read(path: Path) -> list[ArchivedRow]:
+    return decode_file(path.read_bytes())
+
+
+def decode_file(content: bytes) -> list[ArchivedRow]:
+    """Raises OSError, EOFError, zlib.error or msgspec.DecodeError on what is none of ours."""
+    return _decode(gzip.decompress(content))

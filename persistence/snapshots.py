@@ -29,8 +29,8 @@ _SCAN_COUNT = 1_000
 _CRC_BYTES = 4
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_view = msgspec.msgpack.Decoder(SaleView).decode
-_decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+decode_view = msgspec.msgpack.Decoder(SaleView).decode
+decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
 # whole, ttl_ms, view, then field, checksum and value of each entity.
@@ -56,7 +56,7 @@ for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the st
   end
   for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
     if old then
-      xor = bit.bxor(xor, struct.unpack('>I4', old))
+      xor = bit.bxor(xor, (struct.unpack('>I4', old)))  -- the parentheses: it answers two values
     else
       count = count + 1
     end
@@ -80,7 +80,7 @@ class _Meta(msgspec.Struct, array_like=True, frozen=True):
     xor: int
 
 
-_decode_meta = msgspec.json.Decoder(_Meta).decode
+decode_meta = msgspec.json.Decoder(_Meta).decode
 
 
 def snapshot_key(shard_id: int, sale_id: str) -> str:
@@ -125,7 +125,7 @@ class RedisSnapshots:
             stored = await self._redis.hgetall(snapshot_key(shard_id, sale_id))
         except (RedisError, OSError):
             return None
-        return _whole(shard_id, sale_id, cast(dict[bytes, bytes], stored))
+        return whole(shard_id, sale_id, cast(dict[bytes, bytes], stored))
 
     async def copied(self, shard_id: int, sale_id: str) -> Snapshot | None:
         """What is stored now, read at leisure from a copy, so that nothing waits for it."""
@@ -139,14 +139,18 @@ class RedisSnapshots:
             await self._redis.delete(copy)
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
-        return await asyncio.to_thread(_whole, shard_id, sale_id, stored)
+        return await asyncio.to_thread(whole, shard_id, sale_id, stored)
 
 
-def _whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
+def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
+    """What a hash holds, or None where that is not a whole snapshot."""
     packed = stored.pop(META, None)
     if packed is None:
         return None
-    meta = _decode_meta(packed)
+    try:
+        meta = decode_meta(packed)
+    except msgspec.DecodeError:
+        return None
     xor = 0
     for value in stored.values():
         xor ^= int.from_bytes(value[:_CRC_BYTES])
@@ -162,7 +166,7 @@ def _whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot 
 
 
 class PostgresSnapshots:
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
         self._pool = pool
 
     async def keep(self, snapshot: Snapshot) -> None:
@@ -202,7 +206,7 @@ class PostgresSnapshots:
             row["epoch"],
             row["seq"],
             row["journal_seq"],
-            _decode_entities(row["entities"]),
+            decode_entities(row["entities"]),
             incremental=False,
         )
 
@@ -273,4 +277,4 @@ class RedisSaleViews:
             packed = await self._redis.get(view_key(shard_of(event_id, self._shards), event_id))
         except (RedisError, OSError):
             return None
-        return _decode_view(cast(bytes, packed)) if packed is not None else None
+        return decode_view(cast(bytes, packed)) if packed is not None else None

@@ -7,6 +7,7 @@ other node can think that the lease has ended. A node whose clock is far off own
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
@@ -206,3 +207,11 @@ class Ownership:
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)
+
+
+async def show_life(membership: Membership, lease: Lease) -> None:
+    """For a node that owns nothing: that it lives is all that it has to tell."""
+    while True:
+        with suppress(JournalUnavailable):
+            await membership.renew(willing=False)
+        await membership.changed(lease.renew_s)

@@ -71,8 +71,10 @@ class Stage:
         gates: tuple[c.Gate, ...] = (),
         starts_at_ms: int = STARTS_AT_MS,
         opened: bool = True,
+        event_id: str = EVENT,
     ) -> None:
-        self.state = snapshot.fresh(EVENT)
+        self.event_id = event_id
+        self.state = snapshot.fresh(event_id)
         self.entries: list[f.Entry] = []
         self.auditor = Auditor()
         self.now_ms = NOON_MS
@@ -93,7 +95,7 @@ class Stage:
 
     def write(self, facts: list[f.Fact]) -> None:
         for fact in facts:
-            entry = f.Entry(EVENT, self.state.header.seq + 1, self.now_ms, fact)
+            entry = f.Entry(self.event_id, self.state.header.seq + 1, self.now_ms, fact)
             sale.apply(self.state, entry)
             self.entries.append(entry)
             self.auditor.hear(entry)
@@ -132,7 +134,7 @@ class Stage:
         key: c.Key | None = None,
     ) -> c.PlaceOrder:
         selections = tuple(c.Selection(*line) for line in wanted or ((FLOOR, 1),))
-        order_id = ids.order_id(EVENT, self.random(ids.ORDER_RANDOM_BYTES))
+        order_id = ids.order_id(self.event_id, self.random(ids.ORDER_RANDOM_BYTES))
         return c.PlaceOrder(
             order_id, buyer_id, selections, attendees, HOLD_MS, key or self.key(), b"sealed"
         )

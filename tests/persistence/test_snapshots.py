@@ -84,6 +84,18 @@ async def test_a_snapshot_is_brought_forward_piece_by_piece(snapshots: Snapshots
     assert found.entities == {"sale": b"2", "ord_a": b"A" * 300, "ord_b": b"b"}
 
 
+async def test_a_snapshot_stays_whole_however_often_an_entity_changes(
+    snapshots: Snapshots,
+) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+    for seq in range(2, 6):
+        assert await snapshots.save(delta(sale_id, seq, seq - 1, sale=b"%d" % seq))
+        found = await snapshots.load(GRANT, sale_id)
+        assert found is not None
+        assert found.entities == {"sale": b"%d" % seq, "ord_a": b"a"}
+
+
 async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
     assert not await snapshots.save(delta(sale_id, 2, 1, sale=b"2"))

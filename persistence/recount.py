@@ -1,0 +1,322 @@
+"""What the facts of one sale add up to, counted anew without the engine's rules.
+
+Rules of this file:
+
+- It knows facts and nothing else: neither `sale.apply` nor the projector has a say in it, so that a
+  mistake of theirs shows up as a difference.
+- It never raises. What facts can't say together is collected as sentences, and the count goes on.
+- The facts are given in order; at any time it is what they add up to so far.
+"""
+
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+from engine import facts as f
+from engine.order import OrderStatus, PaymentStatus, RefundStatus
+from engine.state import KEY_KEPT_MS, State
+from engine.ticket import TicketStatus, token_digest
+
+
+class Ticket(Struct, gc=False):
+    tier_id: str
+    price_minor: int
+    digest: bytes
+    issued_at_ms: int
+    status: TicketStatus = TicketStatus.VALID
+    checked_in_at_ms: int | None = None
+
+
+class Order(Struct):
+    placed: f.OrderPlaced
+    status: OrderStatus = OrderStatus.PENDING
+    cancel_reason: f.CancelReason | None = None
+    confirmed_at_ms: int | None = None
+    paid_by: str | None = None
+    refunded_minor: int = 0
+    tickets: list[Ticket] = []
+
+    @property
+    def total_minor(self) -> int:
+        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+
+
+class Payment(Struct, gc=False):
+    order_id: str
+    method: str
+    amount_minor: int
+    status: PaymentStatus = PaymentStatus.OPEN
+
+
+class Refund(Struct, gc=False):
+    order_id: str
+    payment_id: str | None
+    amount_minor: int
+    status: RefundStatus
+
+
+class Scan(Struct, gc=False):
+    seq: int
+    at_ms: int
+    fact: f.TicketScanned
+    undone: tuple[int, str] | None = None  # when and by whom
+
+
+class Places(Struct, gc=False):
+    """Of one tier."""
+
+    quantity: int
+    held: int = 0
+    sold: int = 0
+
+    @property
+    def sound(self) -> bool:
+        return self.held >= 0 and self.sold >= 0 and self.held + self.sold <= self.quantity
+
+
+class Recount:
+    def __init__(self, sale_id: str) -> None:
+        self.sale_id = sale_id
+        self.seq = 0
+        self.wrong: list[str] = []
+        self.orders: dict[str, Order] = {}
+        self.payments: dict[str, Payment] = {}
+        self.refunds: dict[str, Refund] = {}
+        self.scans: dict[tuple[str, str], Scan] = {}
+        self.tiers: dict[str, Places] = {}
+        self.admitted = 0
+        self.sealed: set[str] = set()  # orders with personal data
+        self._unsound: set[str] = set()  # tiers, each told of once
+        self._digests: set[bytes] = set()
+        self._placed_by_key: dict[bytes, int] = {}  # when the key placed its order
+
+    @property
+    def kept_minor(self) -> int:
+        paid = [order for order in self.orders.values() if order.paid_by is not None]
+        return sum(order.total_minor - order.refunded_minor for order in paid)
+
+    @property
+    def returned_minor(self) -> int:
+        return sum(refund.amount_minor for refund in self.refunds.values())
+
+    # Facts.
+
+    def take(self, entry: f.Entry) -> None:
+        self.seq = entry.seq
+        try:
+            self._take(entry)
+        except LookupError as unknown:
+            self._say(f"it speaks of {unknown}, which no fact before it has made", entry)
+        for tier_id, places in self.tiers.items():
+            if not places.sound and tier_id not in self._unsound:
+                self._unsound.add(tier_id)
+                taken = f"{places.held} held and {places.sold} sold"
+                self._say(f"{taken} of {places.quantity} places of {tier_id}", entry)
+
+    def _say(self, what: str, entry: f.Entry) -> None:
+        self.wrong.append(f"fact {entry.seq} ({type(entry.fact).__name__}): {what}")
+
+    def _take(self, entry: f.Entry) -> None:
+        fact = entry.fact
+        match fact:
+            case f.OrderPlaced():
+                self._placed(fact, entry)
+            case f.OrderCancelled():
+                self._cancelled(fact, entry)
+            case f.OrderConfirmed():
+                self._confirmed(fact, entry)
+            case f.PaymentRequested():
+                self.payments[fact.payment_id] = Payment(
+                    fact.order_id, fact.method, fact.amount_minor
+                )
+            case f.PaymentDeclined():
+                self.payments[fact.payment_id].status = PaymentStatus.DECLINED
+            case f.MoneyReturned():
+                self._returned(fact, entry)
+            case f.OrderRefunded():
+                self._refunded(fact, entry)
+            case f.RefundSettled():
+                settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
+                self.refunds[fact.refund_id].status = settled
+            case f.TicketReissued():
+                digest = self._minted(fact.token, entry)
+                self.orders[fact.order_id].tickets[fact.number].digest = digest
+            case f.AttendeeNamed():
+                self.sealed.add(fact.order_id)
+            case f.TicketScanned():
+                self._scanned(fact, entry)
+            case f.AdmissionUndone():
+                self._undone(fact, entry)
+            case f.SaleOpened():
+                for tier in fact.tiers:
+                    self._places(tier.tier_id).quantity = tier.quantity
+            case f.TierConfigured():
+                self._places(fact.tier.tier_id).quantity = fact.tier.quantity
+            case (
+                f.PaymentAskedAgain()
+                | f.EventConfigured()
+                | f.GatesConfigured()
+                | f.SaleClosed()
+                | f.EventCancelled()
+                | f.EventCompleted()
+            ):
+                pass  # nothing to count
+            case _:
+                assert_never(fact)
+
+    def _places(self, tier_id: str) -> Places:
+        return self.tiers.setdefault(tier_id, Places(0))
+
+    def _placed(self, fact: f.OrderPlaced, entry: f.Entry) -> None:
+        if fact.order_id in self.orders:
+            self._say(f"{fact.order_id} is placed a second time", entry)
+        used_at_ms = self._placed_by_key.get(fact.key.digest)
+        if used_at_ms is not None and entry.at_ms < used_at_ms + KEY_KEPT_MS:
+            self._say(f"the key of {fact.order_id} has placed an order before", entry)
+        self._placed_by_key[fact.key.digest] = entry.at_ms
+        self.orders[fact.order_id] = Order(fact)
+        for item in fact.items:
+            self.tiers[item.tier_id].held += item.quantity
+        if fact.sealed is not None:
+            self.sealed.add(fact.order_id)
+
+    def _cancelled(self, fact: f.OrderCancelled, entry: f.Entry) -> None:
+        order = self.orders[fact.order_id]
+        if order.status is not OrderStatus.PENDING:
+            self._say(f"{fact.order_id} is {order.status.value}", entry)
+        order.status, order.cancel_reason = OrderStatus.CANCELLED, fact.reason
+        for item in order.placed.items:
+            self.tiers[item.tier_id].held -= item.quantity
+
+    def _confirmed(self, fact: f.OrderConfirmed, entry: f.Entry) -> None:
+        order = self.orders[fact.order_id]
+        expected = OrderStatus.CANCELLED if fact.late else OrderStatus.PENDING
+        if order.status is not expected:
+            self._say(f"{fact.order_id} is {order.status.value}", entry)
+        if fact.payment_id is not None:
+            payment = self.payments[fact.payment_id]
+            payment.status = PaymentStatus.SUCCEEDED
+            if payment.amount_minor != order.total_minor:
+                self._say(f"{payment.amount_minor} were paid for {order.total_minor}", entry)
+        elif order.total_minor:
+            self._say(f"nobody has paid the {order.total_minor} of {fact.order_id}", entry)
+        order.status, order.cancel_reason = OrderStatus.CONFIRMED, None
+        order.confirmed_at_ms, order.paid_by = entry.at_ms, fact.payment_id
+        for item in order.placed.items:
+            self.tiers[item.tier_id].held -= 0 if fact.late else item.quantity
+            self.tiers[item.tier_id].sold += item.quantity
+        lines = [item for item in order.placed.items for _ in range(item.quantity)]
+        if len(lines) != len(fact.tokens):
+            self._say(f"{len(fact.tokens)} tickets for {len(lines)} places", entry)
+        order.tickets = [
+            Ticket(line.tier_id, line.unit_price_minor, self._minted(token, entry), entry.at_ms)
+            for line, token in zip(lines, fact.tokens, strict=False)
+        ]
+
+    def _minted(self, token: bytes, entry: f.Entry) -> bytes:
+        digest = token_digest(token)
+        if digest in self._digests:
+            self._say("a token is issued twice", entry)
+        self._digests.add(digest)
+        return digest
+
+    def _returned(self, fact: f.MoneyReturned, entry: f.Entry) -> None:
+        payment = self.payments[fact.payment_id]
+        if payment.status in (PaymentStatus.SUCCEEDED, PaymentStatus.RETURNED):
+            self._say(f"the money of {fact.payment_id} is {payment.status.value}", entry)
+        payment.status = PaymentStatus.RETURNED
+        self._owe(fact, entry)
+
+    def _refunded(self, fact: f.OrderRefunded, entry: f.Entry) -> None:
+        order = self.orders[fact.order_id]
+        tickets = [order.tickets[number] for number in fact.ticket_numbers]
+        if any(ticket.status is TicketStatus.CANCELLED for ticket in tickets):
+            self._say(f"a ticket of {fact.order_id} is taken back a second time", entry)
+        if fact.amount_minor != sum(ticket.price_minor for ticket in tickets):
+            self._say(f"{fact.amount_minor} is not what the tickets have cost", entry)
+        for ticket in tickets:
+            ticket.status = TicketStatus.CANCELLED
+            self.tiers[ticket.tier_id].sold -= 1
+        order.refunded_minor += fact.amount_minor
+        if all(ticket.status is TicketStatus.CANCELLED for ticket in order.tickets):
+            order.status = OrderStatus.REFUNDED
+        self._owe(fact, entry)
+
+    def _owe(self, fact: f.MoneyReturned | f.OrderRefunded, entry: f.Entry) -> None:
+        if fact.refund_id in self.refunds:
+            self._say(f"{fact.refund_id} is made a second time", entry)
+        owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
+        self.refunds[fact.refund_id] = Refund(
+            fact.order_id, fact.payment_id, fact.amount_minor, owed
+        )
+
+    def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
+        if (fact.device_id, fact.nonce) in self.scans:
+            self._say(f"{fact.device_id} has used the nonce {fact.nonce} before", entry)
+        self.scans[fact.device_id, fact.nonce] = Scan(entry.seq, entry.at_ms, fact)
+        if fact.result is not f.ScanResult.ADMIT:
+            return
+        ticket = self._ticket(fact.order_id, fact.number)
+        if ticket.checked_in_at_ms is not None:
+            self._say(f"ticket {fact.number} of {fact.order_id} is in already", entry)
+        self.admitted += 1
+        ticket.checked_in_at_ms = entry.at_ms
+        if ticket.status is TicketStatus.VALID:
+            ticket.status = TicketStatus.USED
+
+    def _undone(self, fact: f.AdmissionUndone, entry: f.Entry) -> None:
+        self.scans[fact.device_id, fact.nonce].undone = (entry.at_ms, fact.undone_by)
+        ticket = self._ticket(fact.order_id, fact.number)
+        if ticket.checked_in_at_ms is None:
+            self._say(f"ticket {fact.number} of {fact.order_id} was not in", entry)
+        self.admitted -= 1
+        ticket.checked_in_at_ms = None
+        if ticket.status is TicketStatus.USED:
+            ticket.status = TicketStatus.VALID
+
+    def _ticket(self, order_id: str | None, number: int | None) -> Ticket:
+        if order_id is None or number is None:
+            raise LookupError("no ticket")
+        return self.orders[order_id].tickets[number]
+
+    # What must follow from them.
+
+    def differences(self, state: State) -> list[str]:
+        """Where the replayed state says otherwise. An order may leave it once it has ended."""
+        counted = {t: (p.quantity, p.held, p.sold) for t, p in self.tiers.items()}
+        tiers = state.header.tiers.items()
+        replayed = {t: (tier.terms.quantity, tier.held, tier.sold) for t, tier in tiers}
+        wrong = [
+            f"{tier_id} has (places, held, sold) {counted.get(tier_id)} by the facts,"
+            f" {replayed.get(tier_id)} by replay"
+            for tier_id in {**counted, **replayed}
+            if counted.get(tier_id) != replayed.get(tier_id)
+        ]
+        if self.admitted != state.header.doors.admitted:
+            admitted = state.header.doors.admitted
+            wrong.append(f"{self.admitted} are in by the facts, {admitted} by replay")
+        for order_id, order in self.orders.items():
+            if order_id not in state.order_by_id:
+                if order.status is OrderStatus.PENDING:
+                    wrong.append(f"{order_id} is pending by the facts, unknown by replay")
+            elif _order(order) != _replayed(state, order_id):
+                wrong.append(f"{order_id} differs between facts and replay")
+        return wrong
+
+
+def _order(order: Order) -> tuple[Any, ...]:
+    tickets = [(t.digest, t.status, t.checked_in_at_ms) for t in order.tickets]
+    return (
+        *(order.placed.items, order.status, order.cancel_reason, order.confirmed_at_ms),
+        *(order.paid_by, order.refunded_minor, tickets),
+    )
+
+
+def _replayed(state: State, order_id: str) -> tuple[Any, ...]:
+    order = state.order_by_id[order_id]
+    tickets = [(token_digest(t.token), t.status, t.checked_in_at_ms) for t in order.tickets]
+    refunded = sum(r.amount_minor for r in order.refunds if r.payment_id == order.paid_by)
+    return (
+        *(order.items, order.status, order.cancel_reason, order.confirmed_at_ms),
+        *(order.paid_by, refunded, tickets),
+    )
