@@ -57,7 +57,8 @@ class Standing(Struct, frozen=True):
     def lines(self) -> Iterator[str]:
         yield f"{'node':<20} {'roles':<18} {'lease':>7} {'pid':>8}  where"
         for node in self.nodes:
-            lease = "leaving" if node.leaving else f"{node.lease_s:.1f} s"
+            leaving = node.leaving and "engine" in node.roles
+            lease = "leaving" if leaving else f"{node.lease_s:.1f} s"
             roles = "+".join(node.roles)
             where = f"{node.host} {node.address}"
             yield f"{node.name:<20} {roles:<18} {lease:>7} {node.pid:>8}  {where}"
