@@ -56,7 +56,7 @@ for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the st
   end
   for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
     if old then
-      xor = bit.bxor(xor, struct.unpack('>I4', old))
+      xor = bit.bxor(xor, (struct.unpack('>I4', old)))  -- in (): it answers a position, too
     else
       count = count + 1
     end

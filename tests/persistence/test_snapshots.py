@@ -84,6 +84,18 @@ async def test_a_snapshot_is_brought_forward_piece_by_piece(snapshots: Snapshots
     assert found.entities == {"sale": b"2", "ord_a": b"A" * 300, "ord_b": b"b"}
 
 
+async def test_a_snapshot_is_whole_however_often_its_parts_were_replaced(
+    snapshots: Snapshots,
+) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1"))
+    for seq in (2, 3, 4):
+        await snapshots.save(delta(sale_id, seq, seq - 1, sale=b"%d" % seq))
+        found = await snapshots.load(GRANT, sale_id)
+        assert found is not None
+        assert found.entities == {"sale": b"%d" % seq}
+
+
 async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
     assert not await snapshots.save(delta(sale_id, 2, 1, sale=b"2"))
