@@ -8,10 +8,19 @@ A hold ends at `expires_at_ms`: at that instant or later the order reads as expi
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.commands import Caller, Key, Role
-from engine.facts import CancelReason, Item
 from engine.money import total_minor
+from engine.purchase import (
+    ArchivedOrder,
+    CancelReason,
+    Item,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+)
 from engine.ticket import Ticket, TicketStatus, TicketView
 from engine.ticket import view as ticket_view
 
@@ -21,33 +30,6 @@ class OrderStatus(StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
-
-
-class PaymentStatus(StrEnum):
-    OPEN = "open"
-    SUCCEEDED = "succeeded"
-    DECLINED = "declined"
-    RETURNED = "returned"
-
-
-class RefundStatus(StrEnum):
-    PENDING = "pending"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class Payment(Struct, array_like=True, gc=False):
-    payment_id: str
-    method: str
-    amount_minor: int
-    status: PaymentStatus = PaymentStatus.OPEN
-
-
-class Refund(Struct, array_like=True, gc=False):
-    refund_id: str
-    payment_id: str | None
-    amount_minor: int
-    status: RefundStatus
 
 
 class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -98,6 +80,16 @@ class Order(Struct, array_like=True, gc=False):
     refunds: tuple[Refund, ...] = ()
     tickets: tuple[Ticket, ...] = ()
     remembered: tuple[Remembered, ...] = ()
+    finished_at_ms: int = 0  # since when it has been `finished`, where it is
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is expected to happen to it any more: no hold, no ticket, no money on its way.
+
+        A refund that failed is still owed, so its order stays.
+        """
+        settled = all(refund.status is RefundStatus.DONE for refund in self.refunds)
+        return self.status is OrderStatus.CANCELLED and settled
 
     @property
     def total_minor(self) -> int:
@@ -121,6 +113,24 @@ class Order(Struct, array_like=True, gc=False):
 
     def unit_price_minor(self, ticket: Ticket) -> int:
         return next(i.unit_price_minor for i in self.items if i.tier_id == ticket.tier_id)
+
+
+def revived(archived: ArchivedOrder, at_ms: int) -> Order:
+    """`at_ms`: from when on it is kept again. Shares nothing that changes."""
+    return Order(
+        archived.order_id,
+        archived.buyer_id,
+        archived.items,
+        archived.currency,
+        archived.placed_at_ms,
+        archived.expires_at_ms,
+        archived.sealed,
+        status=OrderStatus.CANCELLED,
+        cancel_reason=archived.reason,
+        payments=tuple(replace(payment) for payment in archived.payments),
+        refunds=tuple(replace(refund) for refund in archived.refunds),
+        finished_at_ms=at_ms,
+    )
 
 
 def may_use(order: Order, caller: Caller, organizer_id: str) -> bool:

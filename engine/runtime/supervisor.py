@@ -49,6 +49,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     letter_ttl_ms: int = 5_000
     deaths_max: int = 3
     loads_max: int = 8
+    finished_order_kept_ms: int = 60 * 60 * 1000
     reload_ms: int = 10_000  # before a sale that could not be loaded is tried again by itself
     idle_ms: int = 10 * 60 * 1000
     tick_s: float = 0.1
@@ -224,7 +225,9 @@ class Supervisor:
                 actor.reminded = True
                 self._ensure_loaded(shard, actor)
             else:
-                sweep = Sweep(limits.sweep_orders_max, self._random(32))
+                sweep = Sweep(
+                    limits.sweep_orders_max, self._random(32), limits.finished_order_kept_ms
+                )
                 self._handle(part, actor, sweep, now_ms)
                 part.changed[sale_id] = actor
         for letter in shard.take(limits.turn_letters_max):
@@ -378,7 +381,7 @@ class Supervisor:
 
     def _schedule(self, shard: Shard, actor: Actor) -> None:
         """Know of the sale's next deadline."""
-        deadline_ms = actor.state.next_deadline_ms() if actor.state is not None else None
+        deadline_ms = actor.next_sweep_ms(self._limits.finished_order_kept_ms)
         if deadline_ms is None:
             return
         if deadline_ms <= self._clock.now_ms():
