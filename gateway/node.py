@@ -23,6 +23,7 @@ from engine.runtime.mailbox import LocalMailbox
 from engine.runtime.supervisor import Limits, Supervisor
 from gateway import launcher, telemetry
 from gateway.app import build
+from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores
 from gateway.logs import configure_logging
@@ -171,7 +172,7 @@ async def _serve(
         clock=clock,
         observer=telemetry.RuntimeObserver(),
         shards=settings.shards,
-        limits=Limits(),
+        limits=Limits(finished_order_kept_ms=settings.finished_order_kept_seconds * 1000),
     )
     telemetry.DEPTH.set_function(lambda: supervisor.depth)
     telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
@@ -181,6 +182,7 @@ async def _serve(
 
     http = await stack.enter_async_context(aiohttp.ClientSession())
     mailbox = LocalMailbox(supervisor)
+    projections = Projections(edge_pool)
 
     async def readiness() -> Readiness:
         return await _readiness(supervisor, edge_pool, redis, stopping)
@@ -189,10 +191,10 @@ async def _serve(
         settings=settings,
         clock=clock,
         credentials=Credentials(needs.token_secret),
-        mailbox=mailbox,
+        mailbox=Archive(mailbox, projections, clock),
         catalogue=Catalogue(edge_pool, mailbox),
         sale_views=RedisSaleViews(redis, settings.shards),
-        projections=Projections(edge_pool),
+        projections=projections,
         payments=_payments(settings.production, needs.webhook_secret, edge_pool, http, listening),
         readiness=readiness,
     )

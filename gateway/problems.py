@@ -13,6 +13,7 @@ from engine.runtime.faults import (
     OutcomeUnknown,
     SaleDied,
     SaleUnavailable,
+    TablesBehind,
 )
 
 STATUS: dict[Reason, int] = {
@@ -58,6 +59,7 @@ _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     DeadlinePassed: (503, "overloaded", True),
     NotOwner: (503, "overloaded", True),
     SaleUnavailable: (503, "overloaded", True),
+    TablesBehind: (503, "overloaded", True),
     JournalUnavailable: (503, "overloaded", True),
     OutcomeUnknown: (503, "outcome_unknown", True),
     SaleDied: (500, "internal_error", False),
