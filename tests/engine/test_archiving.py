@@ -17,6 +17,7 @@ from tests.engine.stage import (
     DAY_MS,
     FLOOR,
     HOLD_MS,
+    HOUR_MS,
     KEPT_MS,
     ORGANIZER,
     Stage,
@@ -191,6 +192,22 @@ def test_restored_sale_lets_go_in_the_order_of_time() -> None:
     stage.state = snapshot.restore(stage.entities())
     stage.pass_ms(KEPT_MS + GATHER_MS)
     assert swept(stage, orders_max=2) == [f.OrdersArchived((orders[2], orders[1]))]
+
+
+def test_sale_does_not_grow_with_what_has_happened_in_it() -> None:
+    stage = Stage(LONG)
+    sizes = []
+    for _ in range(4):
+        for _ in range(48):
+            stage.request(stage.place())
+            stage.pass_ms(HOUR_MS // 2)
+            stage.sweep_all()
+            stage.state.next_deadline_ms()
+        kept = stage.entities()
+        indexes = (stage.state.keys, stage.state.finished, stage.state.holds)
+        sizes.append((len(kept), *map(len, indexes)))
+        stage.state = snapshot.restore(kept)
+    assert sizes[1] == sizes[2] == sizes[3]
 
 
 def test_recalled_order_is_confirmed_where_its_places_are_free() -> None:
