@@ -21,8 +21,11 @@ from engine.purchase import (
     Refund,
     RefundStatus,
 )
+from engine.rejections import Reason, Rejection
 from engine.ticket import Ticket, TicketStatus, TicketView
 from engine.ticket import view as ticket_view
+
+KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
 
 
 class OrderStatus(StrEnum):
@@ -65,6 +68,8 @@ class Remembered(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Order(Struct, array_like=True, gc=False):
+    """`remembered`: the keys of its last 24 hours."""
+
     order_id: str
     buyer_id: str
     items: tuple[Item, ...]
@@ -113,6 +118,16 @@ class Order(Struct, array_like=True, gc=False):
 
     def unit_price_minor(self, ticket: Ticket) -> int:
         return next(i.unit_price_minor for i in self.items if i.tier_id == ticket.tier_id)
+
+
+def refuse_keys(order: Order) -> Rejection | None:
+    """Why another key is not remembered for this order, or None.
+
+    Each costs memory for a day. Those that end something (a refund, a hold) are few by nature.
+    """
+    if len(order.remembered) < KEYS_MAX:
+        return None
+    return Rejection(Reason.TOO_MANY_KEYS, {"keys_max": KEYS_MAX})
 
 
 def revived(archived: ArchivedOrder, at_ms: int) -> Order:

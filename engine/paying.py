@@ -28,7 +28,7 @@ from engine.facts import (
     PaymentRequested,
     RefundSettled,
 )
-from engine.order import Order, OrderStatus, OrderView, Remembered, view
+from engine.order import Order, OrderStatus, OrderView, Remembered, refuse_keys, view
 from engine.purchase import CancelReason, Payment, PaymentStatus, Refund, RefundStatus
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
@@ -45,7 +45,7 @@ def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
     found = state.order_for(command.order_id, command.caller)
     if not isinstance(found, Order):
         return found
-    refused = refuse_unless_pending(found, now_ms)
+    refused = refuse_unless_pending(found, now_ms) or refuse_keys(found)
     if refused is not None:
         return refused
     if state.header.phase is Phase.CANCELLED:  # its end is on the way

@@ -2,7 +2,7 @@
 
 from engine.commands import Caller, NameAttendee, ReissueTicket
 from engine.facts import AttendeeNamed, TicketReissued
-from engine.order import Remembered, view
+from engine.order import Remembered, refuse_keys, view
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
 from engine.state import Archived, State
@@ -19,9 +19,11 @@ def reissue(state: State, command: ReissueTicket, now_ms: int) -> Decision:
     ticket = _ticket_for(state, command.order_id, command.number, command.caller)
     if not isinstance(ticket, Ticket):
         return ticket
+    refused = refuse_change(ticket) or refuse_keys(state.order_by_id[command.order_id])
+    if refused is not None:
+        return refused
     token = mint_tokens(command.token_seed, 1)[0]
-    reissued = TicketReissued(command.order_id, command.number, token, command.key)
-    return refuse_change(ticket) or [reissued]
+    return [TicketReissued(command.order_id, command.number, token, command.key)]
 
 
 def name_attendee(state: State, command: NameAttendee) -> Decision:

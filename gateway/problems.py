@@ -30,6 +30,7 @@ STATUS: dict[Reason, int] = {
     Reason.ORDER_EXPIRED: 409,
     Reason.ORDER_NOT_PENDING: 409,
     Reason.ORDER_NOT_CONFIRMED: 409,
+    Reason.TOO_MANY_KEYS: 409,
     Reason.UNKNOWN_PAYMENT: 404,
     Reason.UNKNOWN_TICKET: 404,
     Reason.TICKET_USED: 409,

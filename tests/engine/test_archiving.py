@@ -7,7 +7,7 @@ import pytest
 from engine import commands as c
 from engine import facts as f
 from engine import sale, snapshot
-from engine.order import OrderStatus, OrderView
+from engine.order import KEYS_MAX, OrderStatus, OrderView
 from engine.purchase import PaymentStatus
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed
@@ -183,6 +183,21 @@ def test_orders_forget_their_keys_after_24_hours() -> None:
     assert not stage.state.keys
 
 
+def test_order_remembers_a_bounded_number_of_keys() -> None:
+    stage = Stage()
+    sold, pending = stage.sell(), stage.place()
+    for _ in range(KEYS_MAX - 2):
+        stage.ask(stage.reissue_ticket(sold.order_id))
+    for _ in range(KEYS_MAX - 1):
+        stage.request(pending)
+    assert stage.reason(stage.reissue_ticket(sold.order_id)) is Reason.TOO_MANY_KEYS
+    once_more = stage.request_payment(pending)
+    assert stage.reason(once_more) is Reason.TOO_MANY_KEYS
+    stage.pass_ms(DAY_MS + GATHER_MS)
+    stage.sweep_all()
+    assert isinstance(stage.ask(stage.reissue_ticket(sold.order_id)), OrderView)
+
+
 def test_restored_sale_lets_go_in_the_order_of_time() -> None:
     stage = Stage()
     orders = [stage.place() for _ in range(3)]
@@ -204,8 +219,8 @@ def test_sale_does_not_grow_with_what_has_happened_in_it() -> None:
             stage.sweep_all()
             stage.state.next_deadline_ms()
         kept = stage.entities()
-        indexes = (stage.state.keys, stage.state.finished, stage.state.holds)
-        sizes.append((len(kept), *map(len, indexes)))
+        state = stage.state
+        sizes.append((len(kept), len(state.keys), len(state.finished), len(state.holds)))
         stage.state = snapshot.restore(kept)
     assert sizes[1] == sizes[2] == sizes[3]
 
