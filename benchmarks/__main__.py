@@ -7,11 +7,11 @@ import click
 import uvloop
 from rich.console import Console
 
-from benchmarks import hot, restart
+from benchmarks import hot, memory, restart
 from benchmarks.hot import Report
 from benchmarks.results import Figure, Measurement, keep, measured
 
-NAMES = ("onsale", "doors", "restart")
+NAMES = ("onsale", "doors", "restart", "memory")
 
 
 @click.command()
@@ -26,6 +26,7 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, in_flight: int) ->
         "onsale": lambda: _onsale(in_flight, seconds, rounds),
         "doors": lambda: _doors(in_flight, seconds, rounds),
         "restart": lambda: _restart(rounds),
+        "memory": _memory,
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -84,6 +85,28 @@ async def _restart(rounds: int) -> Measurement:
     figures = [Figure("start of the process to a durable 201", "s", took)]
     conditions = "Everything killed with -9 in mid-sale (64 in flight), then started again."
     return measured("restart after kill -9", "./run bench restart", conditions, figures)
+
+
+async def _memory() -> Measurement:
+    costs = await asyncio.to_thread(memory.costs)
+    figures = [
+        Figure("pending order", "bytes", [costs.pending_order]),
+        Figure("cancelled order, until it leaves", "bytes", [costs.finished_order]),
+        Figure("archived order, until its key is forgotten", "bytes", [costs.archived_order]),
+        Figure("the same after that: room in emptied tables", "bytes", [costs.forgotten_order]),
+        Figure("confirmed order of one ticket, first 24 h", "bytes", [costs.confirmed_order]),
+        Figure("the same after that", "bytes", [costs.confirmed_order_without_keys]),
+        Figure("each further ticket", "bytes", [costs.further_ticket]),
+    ]
+    figures += [
+        Figure(f"whole sale, abandoned orders only, after day {day}", "bytes", [size])
+        for day, size in enumerate(costs.days, start=1)
+    ]
+    conditions = (
+        f"The pure sale alone, by tracemalloc, {memory.ITEMS:,} of each kind; the days with"
+        f" {memory.ORDERS_AN_HOUR} orders an hour, finished ones archived after an hour."
+    )
+    return measured("memory of a sale", "./run bench memory", conditions, figures)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,21 @@ All selections or none. An unexpired hold is the capacity: nothing after it asks
 from collections.abc import Iterable
 
 from engine.commands import CancelOrder, PlaceOrder, Selection
-from engine.facts import CancelReason, Fact, Item, OrderCancelled, OrderPlaced
+from engine.facts import Fact, OrderCancelled, OrderPlaced
 from engine.order import Order, OrderStatus, Remembered, view
+from engine.purchase import CancelReason, Item
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
-from engine.state import Phase, State
+from engine.state import Archived, Phase, State, UsedKey
 from engine.tier import Tier
 
 
 def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
-    remembered = state.remembered(command.key, now_ms)
-    if isinstance(remembered, Rejection):
-        return remembered
-    if remembered is not None:
-        return Replayed(placed_again(*remembered))
+    used = state.used(command.key, now_ms)
+    if isinstance(used, Rejection):
+        return used
+    if used is not None:
+        return Replayed(_placed_again(state, used))
     refused = _refuse_event(state) or _refuse_selections(state, command, now_ms)
     if refused is not None:
         return refused
@@ -112,7 +113,10 @@ def _added_up(selections: tuple[Selection, ...]) -> dict[str, int]:
     return wanted
 
 
-def placed_again(found: Order, remembered: Remembered) -> OrderPlaced:
+def _placed_again(state: State, used: UsedKey) -> OrderPlaced | Archived:
+    found = state.order_by_id.get(used.order_id)
+    if found is None:
+        return state.archived(used.order_id)
     return OrderPlaced(
         found.order_id,
         found.buyer_id,
@@ -120,7 +124,7 @@ def placed_again(found: Order, remembered: Remembered) -> OrderPlaced:
         found.currency,
         found.placed_at_ms,
         found.expires_at_ms,
-        remembered.key,
+        used.remembered.key,
         found.sealed,
     )
 
@@ -135,7 +139,7 @@ def refuse_unless_pending(found: Order, now_ms: int) -> Rejection | None:
 
 def cancel(state: State, command: CancelOrder, now_ms: int) -> Decision:
     found = state.order_for(command.order_id, command.caller)
-    if isinstance(found, Rejection):
+    if not isinstance(found, Order):
         return found
     if found.cancel_reason is CancelReason.BUYER:
         return view(found, now_ms)
@@ -165,10 +169,11 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
     state.remember(placed, Remembered(fact.key, at_ms, None, None))
 
 
-def apply_cancelled(state: State, fact: OrderCancelled) -> None:
+def apply_cancelled(state: State, fact: OrderCancelled, at_ms: int) -> None:
     found = state.order_by_id[fact.order_id]
     for item in found.items:
         state.header.tiers[item.tier_id].release(item.quantity)
     found.status = OrderStatus.CANCELLED
     found.cancel_reason = fact.reason
     state.to_unwind.pop(fact.order_id, None)
+    state.finish(found, at_ms)

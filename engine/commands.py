@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from engine.purchase import ArchivedOrder
+
 
 class Role(StrEnum):
     ADMIN = "admin"
@@ -179,6 +181,13 @@ class NameAttendee(Struct, frozen=True, tag=True, array_like=True, gc=False):
     personal_key: bytes | None
 
 
+class RecallOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Take an archived order back, as the tables had it when they had come to fact `tables_seq`."""
+
+    order: ArchivedOrder
+    tables_seq: int
+
+
 # Doors.
 
 
@@ -214,10 +223,15 @@ class ReadSale(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class Sweep(Struct, frozen=True, tag=True, array_like=True, gc=False):
-    """End what is due: holds that ran out, and the orders of a cancelled event."""
+    """Do what is due: end holds that ran out and the orders of a cancelled event, let cancelled
+    orders leave memory once they have been finished for `finished_kept_ms`, forget old keys.
+
+    At most `orders_max` of each.
+    """
 
     orders_max: int
     refund_seed: bytes
+    finished_kept_ms: int
 
 
 Command = (
@@ -232,6 +246,7 @@ Command = (
     | SettleRefund
     | ReissueTicket
     | NameAttendee
+    | RecallOrder
     | UndoCheckIn
     | ReadDoors
     | ReadSale

@@ -9,12 +9,9 @@ from enum import StrEnum
 from msgspec import Struct
 
 from engine.commands import EventTerms, Gate, Key, TierTerms
-
-
-class CancelReason(StrEnum):
-    EXPIRED = "expired"
-    BUYER = "buyer"
-    EVENT_CANCELLED = "event_cancelled"
+from engine.purchase import ArchivedOrder
+from engine.purchase import CancelReason as CancelReason  # words of the facts, too
+from engine.purchase import Item as Item
 
 
 class ScanResult(StrEnum):
@@ -33,12 +30,6 @@ class InvalidReason(StrEnum):
     REISSUED = "reissued"
     NOT_OPEN = "not_open"
     TIER_NOT_ADMITTED = "tier_not_admitted"
-
-
-class Item(Struct, frozen=True, array_like=True, gc=False):
-    tier_id: str
-    quantity: int
-    unit_price_minor: int
 
 
 class SaleOpened(Struct, frozen=True, tag=True, array_like=True):
@@ -196,6 +187,24 @@ class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
     number: int
 
 
+class OrdersArchived(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Cancelled orders have left memory; the tables have them, keys in use stay behind."""
+
+    order_ids: tuple[str, ...]
+
+
+class OrderRecalled(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """An archived order is back in memory, because something is to happen to it."""
+
+    order: ArchivedOrder
+
+
+class KeysForgotten(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Idempotency keys that were used until then (inclusive) mean nothing any more."""
+
+    until_ms: int
+
+
 Fact = (
     OrderPlaced
     | TicketScanned
@@ -210,6 +219,9 @@ Fact = (
     | TicketReissued
     | AttendeeNamed
     | AdmissionUndone
+    | OrdersArchived
+    | OrderRecalled
+    | KeysForgotten
     | SaleOpened
     | EventConfigured
     | TierConfigured

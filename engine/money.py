@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from engine.facts import Item
+from engine.purchase import Item
 
 
 def subtotal_minor(item: Item) -> int:

@@ -8,12 +8,24 @@ A hold ends at `expires_at_ms`: at that instant or later the order reads as expi
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.commands import Caller, Key, Role
-from engine.facts import CancelReason, Item
 from engine.money import total_minor
+from engine.purchase import (
+    ArchivedOrder,
+    CancelReason,
+    Item,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+)
+from engine.rejections import Reason, Rejection
 from engine.ticket import Ticket, TicketStatus, TicketView
 from engine.ticket import view as ticket_view
+
+KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
 
 
 class OrderStatus(StrEnum):
@@ -21,33 +33,6 @@ class OrderStatus(StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
-
-
-class PaymentStatus(StrEnum):
-    OPEN = "open"
-    SUCCEEDED = "succeeded"
-    DECLINED = "declined"
-    RETURNED = "returned"
-
-
-class RefundStatus(StrEnum):
-    PENDING = "pending"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class Payment(Struct, array_like=True, gc=False):
-    payment_id: str
-    method: str
-    amount_minor: int
-    status: PaymentStatus = PaymentStatus.OPEN
-
-
-class Refund(Struct, array_like=True, gc=False):
-    refund_id: str
-    payment_id: str | None
-    amount_minor: int
-    status: RefundStatus
 
 
 class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -83,6 +68,8 @@ class Remembered(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Order(Struct, array_like=True, gc=False):
+    """`remembered`: the keys of its last 24 hours."""
+
     order_id: str
     buyer_id: str
     items: tuple[Item, ...]
@@ -98,6 +85,16 @@ class Order(Struct, array_like=True, gc=False):
     refunds: tuple[Refund, ...] = ()
     tickets: tuple[Ticket, ...] = ()
     remembered: tuple[Remembered, ...] = ()
+    finished_at_ms: int = 0  # since when it has been `finished`, where it is
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is expected to happen to it any more: no hold, no ticket, no money on its way.
+
+        A refund that failed is still owed, so its order stays.
+        """
+        settled = all(refund.status is RefundStatus.DONE for refund in self.refunds)
+        return self.status is OrderStatus.CANCELLED and settled
 
     @property
     def total_minor(self) -> int:
@@ -121,6 +118,34 @@ class Order(Struct, array_like=True, gc=False):
 
     def unit_price_minor(self, ticket: Ticket) -> int:
         return next(i.unit_price_minor for i in self.items if i.tier_id == ticket.tier_id)
+
+
+def refuse_keys(order: Order) -> Rejection | None:
+    """Why another key is not remembered for this order, or None.
+
+    Each costs memory for a day. Those that end something (a refund, a hold) are few by nature.
+    """
+    if len(order.remembered) < KEYS_MAX:
+        return None
+    return Rejection(Reason.TOO_MANY_KEYS, {"keys_max": KEYS_MAX})
+
+
+def revived(archived: ArchivedOrder, at_ms: int) -> Order:
+    """`at_ms`: from when on it is kept again. Shares nothing that changes."""
+    return Order(
+        archived.order_id,
+        archived.buyer_id,
+        archived.items,
+        archived.currency,
+        archived.placed_at_ms,
+        archived.expires_at_ms,
+        archived.sealed,
+        status=OrderStatus.CANCELLED,
+        cancel_reason=archived.reason,
+        payments=tuple(replace(payment) for payment in archived.payments),
+        refunds=tuple(replace(refund) for refund in archived.refunds),
+        finished_at_ms=at_ms,
+    )
 
 
 def may_use(order: Order, caller: Caller, organizer_id: str) -> bool:

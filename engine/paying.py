@@ -18,7 +18,6 @@ from engine.commands import (
     SettleRefund,
 )
 from engine.facts import (
-    CancelReason,
     Fact,
     MoneyReturned,
     OrderCancelled,
@@ -29,33 +28,24 @@ from engine.facts import (
     PaymentRequested,
     RefundSettled,
 )
-from engine.order import (
-    Order,
-    OrderStatus,
-    OrderView,
-    Payment,
-    PaymentStatus,
-    Refund,
-    RefundStatus,
-    Remembered,
-    view,
-)
+from engine.order import Order, OrderStatus, OrderView, Remembered, refuse_keys, view
+from engine.purchase import CancelReason, Payment, PaymentStatus, Refund, RefundStatus
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
-from engine.state import Phase, State
+from engine.state import Archived, Phase, State, UsedKey
 from engine.ticket import Ticket, TicketStatus, mint_tokens
 
 
 def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
-    remembered = state.remembered(command.key, now_ms)
-    if isinstance(remembered, Rejection):
-        return remembered
-    if remembered is not None:
-        return Replayed(_first_view(*remembered, now_ms))
+    used = state.used(command.key, now_ms)
+    if isinstance(used, Rejection):
+        return used
+    if used is not None:
+        return Replayed(_first_view(state, used, now_ms))
     found = state.order_for(command.order_id, command.caller)
-    if isinstance(found, Rejection):
+    if not isinstance(found, Order):
         return found
-    refused = refuse_unless_pending(found, now_ms)
+    refused = refuse_unless_pending(found, now_ms) or refuse_keys(found)
     if refused is not None:
         return refused
     if state.header.phase is Phase.CANCELLED:  # its end is on the way
@@ -73,9 +63,13 @@ def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
     ]
 
 
-def _first_view(found: Order, remembered: Remembered, now_ms: int) -> OrderView:
+def _first_view(state: State, used: UsedKey, now_ms: int) -> OrderView | Archived:
+    remembered = used.remembered
     if remembered.view is not None:
         return remembered.view
+    found = state.order_by_id.get(used.order_id)
+    if found is None:
+        return state.archived(used.order_id, remembered.payment_id)
     return view(found, now_ms, payment_id=remembered.payment_id)
 
 
@@ -86,8 +80,10 @@ def _tokens(found: Order, seed: bytes) -> tuple[bytes, ...]:
 def confirm(state: State, command: ConfirmOrder, now_ms: int) -> Decision:
     """The money has come: it buys the places if it can, else it goes back."""
     found = state.order_by_id.get(command.order_id)
-    payment = found.payment(command.payment_id) if found else None
-    if found is None or payment is None:
+    if found is None:
+        return state.missing(command.order_id, Reason.UNKNOWN_PAYMENT)
+    payment = found.payment(command.payment_id)
+    if payment is None:
         return Rejection(Reason.UNKNOWN_PAYMENT)
     if payment.status in (PaymentStatus.SUCCEEDED, PaymentStatus.RETURNED):
         return view(found, now_ms)
@@ -125,8 +121,10 @@ def _still_free(state: State, found: Order) -> bool:
 
 def decline(state: State, command: DeclinePayment, now_ms: int) -> Decision:
     found = state.order_by_id.get(command.order_id)
-    payment = found.payment(command.payment_id) if found else None
-    if found is None or payment is None:
+    if found is None:
+        return state.missing(command.order_id, Reason.UNKNOWN_PAYMENT)
+    payment = found.payment(command.payment_id)
+    if payment is None:
         return Rejection(Reason.UNKNOWN_PAYMENT)
     if payment.status is not PaymentStatus.OPEN:
         return view(found, now_ms)
@@ -134,13 +132,13 @@ def decline(state: State, command: DeclinePayment, now_ms: int) -> Decision:
 
 
 def refund(state: State, command: RefundOrder, now_ms: int) -> Decision:
-    remembered = state.remembered(command.key, now_ms)
-    if isinstance(remembered, Rejection):
-        return remembered
-    if remembered is not None:
-        return Replayed(_first_view(*remembered, now_ms))
+    used = state.used(command.key, now_ms)
+    if isinstance(used, Rejection):
+        return used
+    if used is not None:
+        return Replayed(_first_view(state, used, now_ms))
     found = state.order_for(command.order_id, command.caller)
-    if isinstance(found, Rejection):
+    if not isinstance(found, Order):
         return found
     if found.status is not OrderStatus.CONFIRMED:
         status = view(found, now_ms).status
@@ -148,9 +146,9 @@ def refund(state: State, command: RefundOrder, now_ms: int) -> Decision:
     chosen = _chosen_tickets(found, command.ticket_numbers)
     if isinstance(chosen, Rejection):
         return chosen
-    used = [ticket for ticket in chosen if ticket.status is TicketStatus.USED]
-    if used and not command.force:
-        ticket_id = ids.ticket_id(found.order_id, used[0].number)
+    inside = [ticket for ticket in chosen if ticket.status is TicketStatus.USED]
+    if inside and not command.force:
+        ticket_id = ids.ticket_id(found.order_id, inside[0].number)
         return Rejection(Reason.TICKET_USED, {"ticket_id": ticket_id})
     return [_refunded(found, chosen, command.refund_id, command.reason, command.key)]
 
@@ -191,8 +189,10 @@ def _refunded(
 
 def settle(state: State, command: SettleRefund, now_ms: int) -> Decision:
     found = state.order_by_id.get(command.order_id)
-    refund = found.refund(command.refund_id) if found else None
-    if found is None or refund is None:
+    if found is None:
+        return state.missing(command.order_id, Reason.UNKNOWN_ORDER)
+    refund = found.refund(command.refund_id)
+    if refund is None:
         return Rejection(Reason.UNKNOWN_ORDER)
     wanted = RefundStatus.DONE if command.done else RefundStatus.FAILED
     if refund.status in (wanted, RefundStatus.DONE):
@@ -248,6 +248,7 @@ def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
     found.cancel_reason = None
     found.confirmed_at_ms = at_ms
     found.tickets = _issue(found, fact.tokens, at_ms)
+    state.finish(found, at_ms)
     for ticket in found.tickets:
         state.index_tokens(ticket)
     if fact.payment_id is not None:
@@ -267,7 +268,7 @@ def _issue(found: Order, tokens: tuple[bytes, ...], at_ms: int) -> tuple[Ticket,
     )
 
 
-def apply_returned(state: State, fact: MoneyReturned) -> None:
+def apply_returned(state: State, fact: MoneyReturned, at_ms: int) -> None:
     found = state.order_by_id[fact.order_id]
     payment = found.payment(fact.payment_id)
     assert payment is not None
@@ -275,6 +276,7 @@ def apply_returned(state: State, fact: MoneyReturned) -> None:
     found.refunds += (
         Refund(fact.refund_id, fact.payment_id, fact.amount_minor, RefundStatus.PENDING),
     )
+    state.finish(found, at_ms)
 
 
 def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
@@ -292,7 +294,9 @@ def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
         state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
 
 
-def apply_settled(state: State, fact: RefundSettled) -> None:
-    refund = state.order_by_id[fact.order_id].refund(fact.refund_id)
+def apply_settled(state: State, fact: RefundSettled, at_ms: int) -> None:
+    found = state.order_by_id[fact.order_id]
+    refund = found.refund(fact.refund_id)
     assert refund is not None
     refund.status = RefundStatus.DONE if fact.done else RefundStatus.FAILED
+    state.finish(found, at_ms)

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from engine.purchase import ArchivedOrder
+
 
 class OrderRow(Struct, frozen=True):
     order_id: str
@@ -17,6 +19,17 @@ class OrderRow(Struct, frozen=True):
     placed_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None
+
+
+class OrderOnFile(Struct, frozen=True):
+    """An order as it stood in the tables when they had come to its sale's fact `seq`, at least.
+
+    `order` None though it is `known`: it is not cancelled, so its sale has it in memory.
+    """
+
+    seq: int
+    known: bool
+    order: ArchivedOrder | None
 
 
 class CheckInRow(Struct, frozen=True):

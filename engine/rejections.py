@@ -21,6 +21,7 @@ class Reason(StrEnum):
     ORDER_EXPIRED = "order_expired"
     ORDER_NOT_PENDING = "order_not_pending"
     ORDER_NOT_CONFIRMED = "order_not_confirmed"
+    TOO_MANY_KEYS = "too_many_keys"
     UNKNOWN_PAYMENT = "unknown_payment"
     UNKNOWN_TICKET = "unknown_ticket"
     TICKET_USED = "ticket_used"

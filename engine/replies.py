@@ -6,9 +6,9 @@ from engine.facts import Fact, OrderPlaced
 from engine.order import OrderView
 from engine.rejections import Rejection
 from engine.scan import DoorsView, ScanView
-from engine.state import SaleView
+from engine.state import Archived, SaleView
 
-View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView
+View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView | Archived
 
 
 class Replayed(Struct, frozen=True, tag=True, array_like=True):

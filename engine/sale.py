@@ -6,15 +6,17 @@ has no opinion: what it is given has happened. The rules stand in a file a famil
 
 from typing import assert_never
 
-from engine import buying, configuring, doors, paying, tickets
+from engine import archiving, buying, configuring, doors, paying, tickets
 from engine import commands as c
 from engine import facts as f
+from engine.order import Order, Remembered, revived
 from engine.order import view as order_view
+from engine.purchase import ArchivedOrder
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Reply
 from engine.scan import scan_key
 from engine.scan import view as doors_view
-from engine.state import HEADER, State
+from engine.state import HEADER, Archived, Header, Phase, State
 
 _UNKNOWN_EVENT = Rejection(Reason.UNKNOWN_EVENT)
 
@@ -27,7 +29,7 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return doors.check_in(state, command, now_ms)
         case c.ReadOrder():
             found = state.order_for(command.order_id, command.caller)
-            return found if isinstance(found, Rejection) else order_view(found, now_ms)
+            return order_view(found, now_ms) if isinstance(found, Order) else found
         case c.ConfirmOrder():
             return paying.confirm(state, command, now_ms)
         case c.RequestPayment():
@@ -44,6 +46,8 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return tickets.reissue(state, command, now_ms)
         case c.NameAttendee():
             return tickets.name_attendee(state, command)
+        case c.RecallOrder():
+            return archiving.recall(state, command, now_ms)
         case c.UndoCheckIn():
             return doors.undo(state, command, now_ms)
         case c.ReadDoors():
@@ -52,7 +56,8 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return state.view() if state.opened else _UNKNOWN_EVENT
         case c.Sweep():
             unwound = paying.unwind(state, command.orders_max, command.refund_seed, now_ms)
-            return unwound or buying.expire(state, command.orders_max, now_ms)
+            ended = unwound or buying.expire(state, command.orders_max, now_ms)
+            return ended + archiving.tidy(state, command, now_ms)
         case (
             c.OpenSale()
             | c.ConfigureEvent()
@@ -65,6 +70,35 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return configuring.configure(state, command)
         case _:
             assert_never(command)
+
+
+def decide_archived(
+    order: ArchivedOrder | None, archived: Archived, command: c.Command, now_ms: int
+) -> Decision:
+    """What the sale would say of an order that has left its memory: the same as if it had not.
+
+    `order`: as it was read from the tables; None, there is no such order. A sale that holds this
+    order alone is asked. Being over, it sells nothing, so an answer is one that the real sale gives
+    as well, and where there would be facts, it is for the real sale to tell which.
+    """
+    terms = c.EventTerms(archived.organizer_id, "", 0, 0)
+    alone = State(Header("", phase=Phase.CANCELLED, terms=terms))
+    if order is not None:
+        alone.order_by_id[order.order_id] = revived(order, now_ms)
+    return decide(alone, command, now_ms)
+
+
+def decide_again(
+    order: ArchivedOrder,
+    archived: Archived,
+    command: c.PlaceOrder | c.RequestPayment,
+    now_ms: int,
+) -> Decision:
+    """The first answer to the command's key, which was about an order that has left memory."""
+    alone = State(Header(""))
+    found = alone.order_by_id[order.order_id] = revived(order, now_ms)
+    alone.remember(found, Remembered(command.key, now_ms, archived.payment_id, None))
+    return decide(alone, command, now_ms)
 
 
 def apply(state: State, entry: f.Entry) -> None:
@@ -85,6 +119,12 @@ def apply(state: State, entry: f.Entry) -> None:
             doors.apply_undone(state, fact, entry.at_ms)
             state.touched[scan_key(fact.device_id, fact.nonce)] = None
             state.touched[fact.order_id] = None
+        case f.OrdersArchived():
+            archiving.apply_archived(state, fact)
+        case f.OrderRecalled():
+            archiving.apply_recalled(state, fact, entry.at_ms)
+        case f.KeysForgotten():
+            archiving.apply_forgotten(state, fact)
         case (
             f.SaleOpened()
             | f.EventConfigured()
@@ -121,7 +161,7 @@ def _apply_to_order(
         case f.OrderConfirmed():
             paying.apply_confirmed(state, fact, at_ms)
         case f.OrderCancelled():
-            buying.apply_cancelled(state, fact)
+            buying.apply_cancelled(state, fact, at_ms)
         case f.PaymentRequested():
             paying.apply_requested(state, fact, at_ms)
         case f.PaymentAskedAgain():
@@ -129,11 +169,11 @@ def _apply_to_order(
         case f.PaymentDeclined():
             paying.apply_declined(state, fact)
         case f.MoneyReturned():
-            paying.apply_returned(state, fact)
+            paying.apply_returned(state, fact, at_ms)
         case f.OrderRefunded():
             paying.apply_refunded(state, fact, at_ms)
         case f.RefundSettled():
-            paying.apply_settled(state, fact)
+            paying.apply_settled(state, fact, at_ms)
         case f.TicketReissued():
             tickets.apply_reissued(state, fact, at_ms)
         case f.AttendeeNamed():
@@ -163,6 +203,8 @@ def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
             | c.NameAttendee()
         ):
             return order_view(state.order_by_id[command.order_id], state.header.now_ms)
+        case c.RecallOrder():
+            return order_view(state.order_by_id[command.order.order_id], state.header.now_ms)
         case c.Sweep():
             return None
         case _:

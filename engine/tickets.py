@@ -2,39 +2,44 @@
 
 from engine.commands import Caller, NameAttendee, ReissueTicket
 from engine.facts import AttendeeNamed, TicketReissued
-from engine.order import Remembered, view
+from engine.order import Remembered, refuse_keys, view
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
-from engine.state import State
+from engine.state import Archived, State
 from engine.ticket import Ticket, mint_tokens, refuse_change, token_digest
 
 
 def reissue(state: State, command: ReissueTicket, now_ms: int) -> Decision:
-    remembered = state.remembered(command.key, now_ms)
-    if isinstance(remembered, Rejection):
-        return remembered
-    if remembered is not None:
-        _, used = remembered
-        assert used.view is not None
-        return Replayed(used.view)
+    used = state.used(command.key, now_ms)
+    if isinstance(used, Rejection):
+        return used
+    if used is not None:
+        assert used.remembered.view is not None
+        return Replayed(used.remembered.view)
     ticket = _ticket_for(state, command.order_id, command.number, command.caller)
-    if isinstance(ticket, Rejection):
+    if not isinstance(ticket, Ticket):
         return ticket
+    refused = refuse_change(ticket) or refuse_keys(state.order_by_id[command.order_id])
+    if refused is not None:
+        return refused
     token = mint_tokens(command.token_seed, 1)[0]
-    reissued = TicketReissued(command.order_id, command.number, token, command.key)
-    return refuse_change(ticket) or [reissued]
+    return [TicketReissued(command.order_id, command.number, token, command.key)]
 
 
 def name_attendee(state: State, command: NameAttendee) -> Decision:
     ticket = _ticket_for(state, command.order_id, command.number, command.caller)
-    if isinstance(ticket, Rejection):
+    if not isinstance(ticket, Ticket):
         return ticket
     named = AttendeeNamed(command.order_id, command.number, command.sealed)
     return refuse_change(ticket) or [named]
 
 
-def _ticket_for(state: State, order_id: str, number: int, caller: Caller) -> Ticket | Rejection:
+def _ticket_for(
+    state: State, order_id: str, number: int, caller: Caller
+) -> Ticket | Archived | Rejection:
     found = state.order_for(order_id, caller)
+    if isinstance(found, Archived):
+        return found
     if isinstance(found, Rejection) or number >= len(found.tickets):
         return Rejection(Reason.UNKNOWN_TICKET)
     return found.tickets[number]

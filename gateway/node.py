@@ -31,6 +31,7 @@ from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
 from gateway.app import build, build_operations
+from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores
 from gateway.logs import configure_logging
@@ -225,7 +226,7 @@ class Node:
             clock=self._clock,
             observer=self._observer,
             shards=self._settings.shards,
-            limits=Limits(),
+            limits=Limits(finished_order_kept_ms=self._settings.finished_order_kept_seconds * 1000),
         )
         telemetry.DEPTH.set_function(lambda: supervisor.depth)
         telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
@@ -278,14 +279,15 @@ class Node:
             else socket.socket(fileno=listen_fd)
         )
         http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        projections = Projections(self._edge_pool)
         ports = Ports(
             settings=settings,
             clock=self._clock,
             credentials=Credentials(needs.token_secret),
-            mailbox=mailbox,
+            mailbox=Archive(mailbox, projections, self._clock),
             catalogue=Catalogue(self._edge_pool, mailbox),
             sale_views=RedisSaleViews(self._redis, settings.shards),
-            projections=Projections(self._edge_pool),
+            projections=projections,
             payments=_payments(
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),

@@ -14,6 +14,7 @@ from engine.runtime.faults import (
     OutcomeUnknown,
     SaleDied,
     SaleUnavailable,
+    TablesBehind,
 )
 
 STATUS: dict[Reason, int] = {
@@ -30,6 +31,7 @@ STATUS: dict[Reason, int] = {
     Reason.ORDER_EXPIRED: 409,
     Reason.ORDER_NOT_PENDING: 409,
     Reason.ORDER_NOT_CONFIRMED: 409,
+    Reason.TOO_MANY_KEYS: 409,
     Reason.UNKNOWN_PAYMENT: 404,
     Reason.UNKNOWN_TICKET: 404,
     Reason.TICKET_USED: 409,
@@ -60,6 +62,7 @@ _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     DeadlinePassed: (503, "overloaded", True),
     NotOwner: (503, "overloaded", True),
     SaleUnavailable: (503, "overloaded", True),
+    TablesBehind: (503, "overloaded", True),
     JournalUnavailable: (503, "overloaded", True),
     OutcomeUnknown: (503, "outcome_unknown", True),
     SaleDied: (500, "internal_error", False),

@@ -10,9 +10,10 @@ from msgspec import UNSET, Struct, UnsetType
 
 from engine import ids
 from engine.commands import Caller, Role
-from engine.facts import Item, OrderPlaced
+from engine.facts import OrderPlaced
 from engine.money import subtotal_minor, total_minor
 from engine.order import OrderView
+from engine.purchase import Item
 from engine.ticket import TicketView
 from gateway.http import instant
 from gateway.personal import Attendee, Buyer, unseal

@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data_dir: str = ".stampede"
     mode: Literal["development", "production"] = "development"
     order_hold_seconds: Positive = 900
+    finished_order_kept_seconds: Positive = 3600
     offer_seconds: Positive = 1800
     doors_open_hours: NotNegative = 4.0
     transfer_cutoff_hours: NotNegative = 0.0

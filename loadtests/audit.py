@@ -62,7 +62,7 @@ _PROMISES: dict[str, Callable[[Ledger, Seen], Finding]] = {
 }
 
 _TABLES: dict[
-    str, Callable[[asyncpg.Connection, tables.States], Awaitable[tuple[tables.Rows, tables.Rows]]]
+    str, Callable[[asyncpg.Connection, Ledger], Awaitable[tuple[tables.Rows, tables.Rows]]]
 ] = {
     "orders": tables.orders,
     "order_items": tables.items,
@@ -184,11 +184,11 @@ def _held(found: Ledger) -> Finding:
 
 
 async def _table(
-    read: Callable[[asyncpg.Connection, tables.States], Awaitable[tuple[tables.Rows, tables.Rows]]],
+    read: Callable[[asyncpg.Connection, Ledger], Awaitable[tuple[tables.Rows, tables.Rows]]],
     connection: asyncpg.Connection,
     found: Ledger,
 ) -> Finding:
-    wanted, rows = await read(connection, found.state_by_sale)
+    wanted, rows = await read(connection, found)
     wrong = [
         f"{key}: {'missing' if key not in rows else 'unknown' if key not in wanted else 'differs'}"
         for key in {**wanted, **rows}

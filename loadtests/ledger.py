@@ -4,14 +4,16 @@ What is wrong with it is collected as sentences, never raised: the audit is ther
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import asyncpg
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine import facts as f
 from engine import sale, snapshot
+from engine.order import Order, revived
 from engine.state import State
 from persistence.journal import CorruptJournal, decode
 
@@ -24,11 +26,15 @@ _F = TypeVar("_F")
 
 
 class Ledger(Struct):
-    """`rows_wrong` speaks of the journal's form, `sales_wrong` of what its facts add up to."""
+    """`rows_wrong` speaks of the journal's form, `sales_wrong` of what its facts add up to.
+
+    `archived_by_sale`: by their ids, the orders that have left their sale's state, as they were.
+    """
 
     rows: int = 0
     entries_by_sale: dict[str, list[f.Entry]] = field(default_factory=lambda: defaultdict(list))
     state_by_sale: dict[str, State] = field(default_factory=dict)
+    archived_by_sale: dict[str, dict[str, Order]] = field(default_factory=dict)
     rows_wrong: list[str] = field(default_factory=list)
     sales_wrong: list[str] = field(default_factory=list)
 
@@ -39,6 +45,12 @@ class Ledger(Struct):
     def facts(self, kind: type[_F]) -> list[tuple[str, _F]]:
         """All facts of a kind, each with its sale's id."""
         return [(e.sale_id, e.fact) for e in self.entries if isinstance(e.fact, kind)]
+
+    def orders(self) -> Iterator[tuple[str, Order]]:
+        """All orders that ever were, in memory or not, each with its sale's id."""
+        for sale_id, state in self.state_by_sale.items():
+            for order in (*state.order_by_id.values(), *self.archived_by_sale[sale_id].values()):
+                yield sale_id, order
 
     def count(self) -> Counter[str]:
         return Counter(type(entry.fact).__name__ for entry in self.entries)
@@ -85,8 +97,10 @@ def _take(ledger: Ledger, row: asyncpg.Record) -> None:
 
 def _replayed(ledger: Ledger, sale_id: str, entries: list[f.Entry]) -> State:
     state = snapshot.fresh(sale_id)
+    archived = ledger.archived_by_sale[sale_id] = {}
     for entry in entries:
         try:
+            _follow(archived, state, entry.fact)
             sale.apply(state, entry)
         except (AssertionError, KeyError, IndexError) as error:
             ledger.sales_wrong.append(f"{sale_id} at {entry.seq}: {error!r}")
@@ -95,3 +109,13 @@ def _replayed(ledger: Ledger, sale_id: str, entries: list[f.Entry]) -> State:
             if tier.held < 0 or tier.sold < 0 or tier.free < 0:
                 ledger.sales_wrong.append(f"{sale_id} at {entry.seq}: {tier_id} is {tier}")
     return state
+
+
+def _follow(archived: dict[str, Order], state: State, fact: f.Fact) -> None:
+    """Keep what leaves a sale's memory, which must come back as it was, but for its keys."""
+    match fact:
+        case f.OrdersArchived(order_ids):
+            archived.update((order_id, state.order_by_id[order_id]) for order_id in order_ids)
+        case f.OrderRecalled(found):
+            left = archived.pop(found.order_id)
+            assert replace(left, remembered=(), finished_at_ms=0) == revived(found, 0), found

@@ -4,14 +4,14 @@ Each function answers two maps of the same shape, the wanted one and the found o
 key to its content.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 
 from engine.catalogue import to_ms
-from engine.state import State
-from engine.ticket import Ticket, token_digest
+from engine.ticket import token_digest
+from loadtests.ledger import Ledger
 
 Rows = Mapping[Any, tuple[Any, ...]]
 
@@ -29,10 +29,8 @@ FROM checkins
 """
 _COUNTERS = "SELECT tier_id, event_id, quantity, held, sold FROM tier_counters"
 
-States = Mapping[str, State]
 
-
-async def orders(connection: asyncpg.Connection, states: States) -> tuple[Rows, Rows]:
+async def orders(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
         order.order_id: (
             sale_id,
@@ -45,25 +43,22 @@ async def orders(connection: asyncpg.Connection, states: States) -> tuple[Rows, 
             order.placed_at_ms,
             order.expires_at_ms,
         )
-        for sale_id, state in states.items()
-        for order in state.order_by_id.values()
+        for sale_id, order in found.orders()
     }
     rows = await connection.fetch(_ORDERS)
-    found = {row[0]: (*row[1:8], to_ms(row[8]), to_ms(row[9])) for row in rows}
-    return wanted, found
+    return wanted, {row[0]: (*row[1:8], to_ms(row[8]), to_ms(row[9])) for row in rows}
 
 
-async def items(connection: asyncpg.Connection, states: States) -> tuple[Rows, Rows]:
+async def items(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
         (order.order_id, position): (item.tier_id, item.quantity, item.unit_price_minor)
-        for state in states.values()
-        for order in state.order_by_id.values()
+        for _, order in found.orders()
         for position, item in enumerate(order.items)
     }
     return wanted, {tuple(row[:2]): tuple(row[2:]) for row in await connection.fetch(_ITEMS)}
 
 
-async def tickets(connection: asyncpg.Connection, states: States) -> tuple[Rows, Rows]:
+async def tickets(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
         (ticket.order_id, ticket.number): (
             sale_id,
@@ -71,19 +66,13 @@ async def tickets(connection: asyncpg.Connection, states: States) -> tuple[Rows,
             token_digest(ticket.token),
             ticket.status,
         )
-        for sale_id, ticket in _tickets(states)
+        for sale_id, order in found.orders()
+        for ticket in order.tickets
     }
     return wanted, {tuple(row[:2]): tuple(row[2:]) for row in await connection.fetch(_TICKETS)}
 
 
-def _tickets(states: States) -> Iterator[tuple[str, Ticket]]:
-    for sale_id, state in states.items():
-        for order in state.order_by_id.values():
-            for ticket in order.tickets:
-                yield sale_id, ticket
-
-
-async def check_ins(connection: asyncpg.Connection, states: States) -> tuple[Rows, Rows]:
+async def check_ins(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
         (sale_id, scan.fact.device_id, scan.fact.nonce): (
             scan.fact.token_digest,
@@ -93,16 +82,16 @@ async def check_ins(connection: asyncpg.Connection, states: States) -> tuple[Row
             scan.fact.reason,
             scan.undone_at_ms is not None,
         )
-        for sale_id, state in states.items()
+        for sale_id, state in found.state_by_sale.items()
         for scan in state.scan_by_key.values()
     }
     return wanted, {tuple(row[:3]): tuple(row[3:]) for row in await connection.fetch(_CHECK_INS)}
 
 
-async def counters(connection: asyncpg.Connection, states: States) -> tuple[Rows, Rows]:
+async def counters(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
         tier_id: (sale_id, tier.terms.quantity, tier.held, tier.sold)
-        for sale_id, state in states.items()
+        for sale_id, state in found.state_by_sale.items()
         for tier_id, tier in state.header.tiers.items()
     }
     return wanted, {row[0]: tuple(row[1:]) for row in await connection.fetch(_COUNTERS)}

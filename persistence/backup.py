@@ -52,7 +52,7 @@ TRUTH = (
 )
 DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
-    *("tickets", "checkins", "tier_counters"),
+    *("tickets", "checkins", "tier_counters", "sale_offsets"),
 )
 OF_THE_DAY = ("nodes", "schema_migrations")  # who lives just now; how the tables are made
 

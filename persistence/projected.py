@@ -21,17 +21,22 @@ Rows: TypeAlias = dict[Key, tuple[Any, ...]]
 
 
 class Table(Struct, frozen=True):
-    """`prefix` begins the primary key's ids; None: the rows are found by their `event_id`."""
+    """`prefix` begins the primary key's ids; None: the rows are found by `sale_column`."""
 
     name: str
     prefix: str | None
     key: tuple[str, ...]
     columns: tuple[str, ...]
+    sale_column: str = "event_id"
 
     @property
     def of_sale(self) -> str:
         """A condition, which takes `bounds`."""
-        return f"{self.key[0]} >= $1 AND {self.key[0]} < $2" if self.prefix else "event_id = $1"
+        return (
+            f"{self.key[0]} >= $1 AND {self.key[0]} < $2"
+            if self.prefix
+            else f"{self.sale_column} = $1"
+        )
 
     def bounds(self, sale_id: str) -> tuple[str, ...]:
         if self.prefix is None:
@@ -42,7 +47,7 @@ class Table(Struct, frozen=True):
     @property
     def sale(self) -> str:
         """An expression: the sale that a row's key belongs to."""
-        return f"'evt_' || substr({self.key[0]}, 5, 16)" if self.prefix else "event_id"
+        return f"'evt_' || substr({self.key[0]}, 5, 16)" if self.prefix else self.sale_column
 
 
 TABLES = (
@@ -52,7 +57,7 @@ TABLES = (
         ("order_id",),
         (
             *("event_id", "buyer_id", "status", "cancel_reason", "currency", "total_minor"),
-            *("refunded_minor", "placed_at", "expires_at", "confirmed_at"),
+            *("refunded_minor", "placed_at", "expires_at", "confirmed_at", "sealed"),
         ),
     ),
     Table(
@@ -65,13 +70,13 @@ TABLES = (
         "payments",
         "pay_",
         ("payment_id",),
-        ("order_id", "event_id", "method", "amount_minor", "status"),
+        ("order_id", "event_id", "method", "amount_minor", "status", "seq"),
     ),
     Table(
         "refunds",
         "ref_",
         ("refund_id",),
-        ("order_id", "event_id", "payment_id", "amount_minor", "status"),
+        ("order_id", "event_id", "payment_id", "amount_minor", "status", "seq"),
     ),
     Table(
         "tickets",
@@ -90,6 +95,7 @@ TABLES = (
         ),
     ),
     Table("tier_counters", None, ("tier_id",), ("event_id", "quantity", "held", "sold")),
+    Table("sale_offsets", None, ("sale_id",), ("seq",), "sale_id"),
 )
 
 
@@ -152,11 +158,11 @@ def expected(recount: Recount) -> dict[str, Rows]:
             for position, item in enumerate(order.placed.items)
         },
         "payments": {
-            (payment_id,): (p.order_id, sale_id, p.method, p.amount_minor, p.status)
+            (payment_id,): (p.order_id, sale_id, p.method, p.amount_minor, p.status, p.seq)
             for payment_id, p in recount.payments.items()
         },
         "refunds": {
-            (refund_id,): (r.order_id, sale_id, r.payment_id, r.amount_minor, r.status)
+            (refund_id,): (r.order_id, sale_id, r.payment_id, r.amount_minor, r.status, r.seq)
             for refund_id, r in recount.refunds.items()
         },
         "tickets": {
@@ -169,6 +175,7 @@ def expected(recount: Recount) -> dict[str, Rows]:
             (tier_id,): (sale_id, places.quantity, places.held, places.sold)
             for tier_id, places in recount.tiers.items()
         },
+        "sale_offsets": {(sale_id,): (recount.seq,)},
     }
 
 
@@ -178,7 +185,7 @@ def _order(sale_id: str, order: Order) -> tuple[Any, ...]:
         *(sale_id, placed.buyer_id, order.status, order.cancel_reason, placed.currency),
         *(order.total_minor, order.refunded_minor),
         *(from_ms(placed.placed_at_ms), from_ms(placed.expires_at_ms)),
-        _instant(order.confirmed_at_ms),
+        *(_instant(order.confirmed_at_ms), placed.sealed),
     )
 
 

@@ -16,7 +16,8 @@ import asyncpg
 from engine import facts as f
 from engine.configuring import Configured
 from engine.money import total_minor
-from engine.order import OrderStatus, PaymentStatus, RefundStatus
+from engine.order import OrderStatus
+from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
 from persistence.journal import decode
 
@@ -107,6 +108,7 @@ class Fold:
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
+        self._reached: dict[str, int] = {}
         self.configured: list[tuple[str, Configured]] = []
 
     def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
@@ -117,12 +119,14 @@ class Fold:
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
+        tables["reached"] = list(self._reached.items())
         for name, statement in _STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
 
     def take(self, entry: f.Entry) -> None:
         fact, event_id, at = entry.fact, entry.sale_id, _instant(entry.at_ms)
+        self._reached[event_id] = entry.seq
         match fact:
             case f.OrderPlaced():
                 self._placed(event_id, fact)
@@ -131,16 +135,16 @@ class Fold:
                 self._count(event_id, fact.order_id, held=-1)
             case f.PaymentRequested():
                 row = (fact.payment_id, fact.order_id, event_id, fact.method, fact.amount_minor)
-                self._tables["payments"].append((*row, PaymentStatus.OPEN))
+                self._tables["payments"].append((*row, PaymentStatus.OPEN, entry.seq))
             case f.PaymentDeclined():
                 self._paid(fact.payment_id, PaymentStatus.DECLINED)
             case f.OrderConfirmed():
                 self._confirmed(event_id, fact, at)
             case f.MoneyReturned():
                 self._paid(fact.payment_id, PaymentStatus.RETURNED)
-                self._refund(event_id, fact, fact.amount_minor)
+                self._refund(entry, fact)
             case f.OrderRefunded():
-                self._refund(event_id, fact, fact.amount_minor)
+                self._refund(entry, fact)
                 self._take_back(event_id, fact)
             case f.RefundSettled():
                 settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
@@ -148,8 +152,10 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
-            case f.AttendeeNamed() | f.PaymentAskedAgain():
+            case f.AttendeeNamed() | f.PaymentAskedAgain() | f.KeysForgotten():
                 pass  # personal data stays sealed in the journal, keys are the sale's own
+            case f.OrdersArchived() | f.OrderRecalled():
+                pass  # what a sale has in memory is its own affair, too
             case f.TicketScanned():
                 self._scanned(entry, fact, at)
             case f.AdmissionUndone():
@@ -170,6 +176,7 @@ class Fold:
                 total_minor(fact.items),
                 _instant(fact.placed_at_ms),
                 _instant(fact.expires_at_ms),
+                fact.sealed,
             )
         )
         for position, item in enumerate(fact.items):
@@ -193,12 +200,10 @@ class Fold:
     def _paid(self, payment_id: str, status: PaymentStatus) -> None:
         self._tables["paid"].append((payment_id, status))
 
-    def _refund(
-        self, event_id: str, fact: f.MoneyReturned | f.OrderRefunded, amount_minor: int
-    ) -> None:
-        status = RefundStatus.PENDING if amount_minor else RefundStatus.DONE
-        row = (fact.refund_id, fact.order_id, event_id, fact.payment_id, amount_minor, status)
-        self._tables["refunds"].append(row)
+    def _refund(self, entry: f.Entry, fact: f.MoneyReturned | f.OrderRefunded) -> None:
+        status = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
+        row = (fact.refund_id, fact.order_id, entry.sale_id, fact.payment_id, fact.amount_minor)
+        self._tables["refunds"].append((*row, status, entry.seq))
 
     def _take_back(self, event_id: str, fact: f.OrderRefunded) -> None:
         self._refunded[fact.order_id] += fact.amount_minor
@@ -263,20 +268,20 @@ _STATEMENTS: dict[str, str] = {
         """,
     "orders": """
         INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
-                            placed_at, expires_at)
-        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires
+                            placed_at, expires_at, sealed)
+        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                    $6::timestamptz[], $7::timestamptz[])
-            AS t (order_id, event_id, buyer_id, currency, total, placed, expires)
+                    $6::timestamptz[], $7::timestamptz[], $8::bytea[])
+            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed)
         """,
     "items": """
         INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
         """,
     "payments": """
-        INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status)
+        INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status, seq)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[])
+                             $6::text[], $7::bigint[])
         """,
     "paid": """
         UPDATE payments SET status = t.status
@@ -318,9 +323,9 @@ _STATEMENTS: dict[str, str] = {
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     "refunds": """
-        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status)
+        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status, seq)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[])
+                             $6::text[], $7::bigint[])
         """,
     "settled": """
         UPDATE refunds SET status = t.status
@@ -356,5 +361,9 @@ _STATEMENTS: dict[str, str] = {
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
             AS t (event_id, tier_id, held, sold)
         WHERE c.tier_id = t.tier_id
+        """,
+    "reached": """
+        INSERT INTO sale_offsets (sale_id, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
+        ON CONFLICT (sale_id) DO UPDATE SET seq = excluded.seq
         """,
 }

@@ -5,8 +5,35 @@ from datetime import datetime
 
 import asyncpg
 
-from engine.projection import CheckInRow, OrderRow, PendingRefund
+from engine import ids
+from engine.catalogue import to_ms
+from engine.order import OrderStatus
+from engine.projection import CheckInRow, OrderOnFile, OrderRow, PendingRefund
+from engine.purchase import (
+    ArchivedOrder,
+    CancelReason,
+    Item,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+)
 from persistence.transactions import reading
+
+_REACHED = "SELECT seq FROM sale_offsets WHERE sale_id = $1"
+_ORDER = """
+SELECT buyer_id, status, cancel_reason, currency, placed_at, expires_at, sealed
+FROM orders WHERE order_id = $1
+"""
+_ITEMS = """
+SELECT tier_id, quantity, unit_price_minor FROM order_items WHERE order_id = $1 ORDER BY position
+"""
+_PAYMENTS = """
+SELECT payment_id, method, amount_minor, status FROM payments WHERE order_id = $1 ORDER BY seq
+"""
+_REFUNDS = """
+SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id = $1 ORDER BY seq
+"""
 
 
 class Projections:
@@ -43,6 +70,33 @@ class Projections:
                 limit,
             )
         return [OrderRow(*row) for row in rows]
+
+    async def order_on_file(self, order_id: str) -> OrderOnFile:
+        """An order that its sale does not have in memory.
+
+        How far the tables have come is read first: what is read after it is not older.
+        """
+        async with reading(self._pool) as connection:
+            seq = await connection.fetchval(_REACHED, ids.event_of_order(order_id))
+            row = await connection.fetchrow(_ORDER, order_id)
+            if row is None or row["status"] != OrderStatus.CANCELLED:
+                return OrderOnFile(seq or 0, row is not None, None)
+            lines = await connection.fetch(_ITEMS, order_id)
+            payments = await connection.fetch(_PAYMENTS, order_id)
+            refunds = await connection.fetch(_REFUNDS, order_id)
+        found = ArchivedOrder(
+            order_id,
+            row["buyer_id"],
+            tuple(Item(*line) for line in lines),
+            row["currency"],
+            to_ms(row["placed_at"]),
+            to_ms(row["expires_at"]),
+            row["sealed"],
+            CancelReason(row["cancel_reason"]),
+            tuple(Payment(p, method, n, PaymentStatus(s)) for p, method, n, s in payments),
+            tuple(Refund(r, p, n, RefundStatus(status)) for r, p, n, status in refunds),
+        )
+        return OrderOnFile(seq or 0, True, found)
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int

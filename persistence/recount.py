@@ -13,7 +13,8 @@ from typing import Any, assert_never
 from msgspec import Struct
 
 from engine import facts as f
-from engine.order import OrderStatus, PaymentStatus, RefundStatus
+from engine.order import OrderStatus
+from engine.purchase import PaymentStatus, RefundStatus
 from engine.state import KEY_KEPT_MS, State
 from engine.ticket import TicketStatus, token_digest
 
@@ -45,6 +46,7 @@ class Payment(Struct, gc=False):
     order_id: str
     method: str
     amount_minor: int
+    seq: int
     status: PaymentStatus = PaymentStatus.OPEN
 
 
@@ -52,6 +54,7 @@ class Refund(Struct, gc=False):
     order_id: str
     payment_id: str | None
     amount_minor: int
+    seq: int
     status: RefundStatus
 
 
@@ -127,7 +130,7 @@ class Recount:
                 self._confirmed(fact, entry)
             case f.PaymentRequested():
                 self.payments[fact.payment_id] = Payment(
-                    fact.order_id, fact.method, fact.amount_minor
+                    fact.order_id, fact.method, fact.amount_minor, entry.seq
                 )
             case f.PaymentDeclined():
                 self.payments[fact.payment_id].status = PaymentStatus.DECLINED
@@ -154,6 +157,9 @@ class Recount:
                 self._places(fact.tier.tier_id).quantity = fact.tier.quantity
             case (
                 f.PaymentAskedAgain()
+                | f.OrdersArchived()
+                | f.OrderRecalled()
+                | f.KeysForgotten()
                 | f.EventConfigured()
                 | f.GatesConfigured()
                 | f.SaleClosed()
@@ -247,7 +253,7 @@ class Recount:
             self._say(f"{fact.refund_id} is made a second time", entry)
         owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
         self.refunds[fact.refund_id] = Refund(
-            fact.order_id, fact.payment_id, fact.amount_minor, owed
+            fact.order_id, fact.payment_id, fact.amount_minor, entry.seq, owed
         )
 
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:

@@ -2,8 +2,8 @@
 
 In Redis a sale is one hash, a field an entity; the field `meta` says (epoch, seq, journal_seq) and
 whether it is whole, with the count of its entities and the XOR of their checksums, which the script
-keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for. A snapshot
-is used only if count and XOR agree and it is not ahead of the journal.
+keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for, and takes
+out what is gone. A snapshot is used only if count and XOR agree and it is not ahead of the journal.
 
 All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
 """
@@ -33,7 +33,7 @@ decode_view = msgspec.msgpack.Decoder(SaleView).decode
 decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
-# whole, ttl_ms, view, then field, checksum and value of each entity.
+# whole, ttl_ms, view, then field, checksum and value ("" if it is gone) of each entity.
 _SAVE = """
 local count, xor = 0, 0
 if ARGV[1] == '' then
@@ -46,22 +46,27 @@ else
   count, xor = m[5], m[6]
 end
 for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the stack is bounded
-  local names, pairs = {}, {}
+  local names, pairs, gone = {}, {}, {}
   for i = first, math.min(first + 899, #ARGV), 3 do
-    local crc = tonumber(ARGV[i + 1])
-    xor = bit.bxor(xor, crc)
     names[#names + 1] = ARGV[i]
-    pairs[#pairs + 1] = ARGV[i]
-    pairs[#pairs + 1] = struct.pack('>I4', crc) .. ARGV[i + 2]
+    if ARGV[i + 2] == '' then
+      gone[#gone + 1] = ARGV[i]
+    else
+      local crc = tonumber(ARGV[i + 1])
+      xor = bit.bxor(xor, crc)
+      count = count + 1
+      pairs[#pairs + 1] = ARGV[i]
+      pairs[#pairs + 1] = struct.pack('>I4', crc) .. ARGV[i + 2]
+    end
   end
   for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
     if old then
-      xor = bit.bxor(xor, (struct.unpack('>I4', old)))  -- the parentheses: it answers two values
-    else
-      count = count + 1
+      xor = bit.bxor(xor, (struct.unpack('>I4', old)))  -- in (): it answers a position, too
+      count = count - 1
     end
   end
-  redis.call('HSET', KEYS[1], unpack(pairs))
+  if #pairs > 0 then redis.call('HSET', KEYS[1], unpack(pairs)) end
+  if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 end
 redis.call('HSET', KEYS[1], 'meta', '[' .. ARGV[3] .. ',' .. ARGV[4] .. ',' .. ARGV[5] .. ',' ..
   ARGV[6] .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')
@@ -109,7 +114,7 @@ class RedisSnapshots:
             _encode(delta.view),
         ]
         for name, value in delta.entities:
-            arguments += (name, zlib.crc32(value), value)
+            arguments += (name, zlib.crc32(value), value) if value else (name, 0, b"")
         keys = [
             snapshot_key(delta.shard_id, delta.sale_id),
             view_key(delta.shard_id, delta.sale_id),

@@ -89,8 +89,15 @@ class Actor:
         """The journal has nothing of such a sale."""
         return self.state is not None and not self.state.header.seq
 
+    def next_sweep_ms(self, finished_kept_ms: int) -> int | None:
+        """When something falls due, or can be tidied away."""
+        if self.state is None:
+            return None
+        due_ms = (self.state.next_deadline_ms(), self.state.next_tidying_ms(finished_kept_ms))
+        return min((ms for ms in due_ms if ms is not None), default=None)
+
     def rests(self, since_ms: int) -> bool:
-        """Nothing has come since, and nothing falls due."""
+        """Nothing has come since, and nothing falls due that anybody was promised."""
         if self.state is None or self.saving or self.now_ms >= since_ms:
             return False
         return self.state.next_deadline_ms() is None
@@ -116,7 +123,7 @@ class Actor:
             base=self.saved,
             whole=not state.touched,
             expires_at_ms=state.header.terms.ends_at_ms + SNAPSHOT_KEPT_AFTER_END_MS,
-            entities=list(snapshot.encode(state, chosen)),
+            entities=list(snapshot.changes(state, chosen)),
             view=state.view(),
         )
 

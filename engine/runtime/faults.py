@@ -31,6 +31,10 @@ class SaleDied(Fault):
     """A bug: this command killed the sale's actor. Nothing of it was kept; the sale is rebuilt."""
 
 
+class TablesBehind(Fault):
+    """The order has left its sale's memory and the tables do not have it yet; nothing was done."""
+
+
 class JournalUnavailable(Fault):
     """The journal is away and has taken nothing."""
 

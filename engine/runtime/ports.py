@@ -181,6 +181,7 @@ class SnapshotDelta(Struct, frozen=True):
     """What changed since the snapshot at `base` (epoch, seq); base None starts it anew.
 
     `whole`: with this, the stored snapshot is complete. `expires_at_ms`: when it may be forgotten.
+    An entity that is None is there no more.
     """
 
     sale_id: str
@@ -191,7 +192,7 @@ class SnapshotDelta(Struct, frozen=True):
     base: tuple[int, int] | None
     whole: bool
     expires_at_ms: int
-    entities: list[tuple[str, bytes]]
+    entities: list[tuple[str, bytes | None]]
     view: SaleView
 
 

@@ -270,7 +270,9 @@ class Supervisor:
                 actor.reminded = True
                 self._ensure_loaded(shard, actor)
             else:
-                sweep = Sweep(limits.sweep_orders_max, self._random(32))
+                sweep = Sweep(
+                    limits.sweep_orders_max, self._random(32), limits.finished_order_kept_ms
+                )
                 self._handle(part, actor, sweep, now_ms)
                 part.changed[sale_id] = actor
         for letter in shard.take(limits.turn_letters_max):
@@ -429,7 +431,7 @@ class Supervisor:
 
     def _schedule(self, shard: Shard, actor: Actor) -> None:
         """Know of the sale's next deadline."""
-        deadline_ms = actor.state.next_deadline_ms() if actor.state is not None else None
+        deadline_ms = actor.next_sweep_ms(self._limits.finished_order_kept_ms)
         if deadline_ms is None:
             return
         if deadline_ms <= self._clock.now_ms():

@@ -31,6 +31,8 @@ class AuditedOrder:
     confirmed: bool = False
     payments: dict[str, int] = field(default_factory=dict)
     refunds: dict[str, int] = field(default_factory=dict)
+    owed: set[str] = field(default_factory=set)  # refunds that are not done
+    archived: bool = False
     returned: set[str] = field(default_factory=set)
     paid_by: str | None = None
     tickets: list[AuditedTicket] = field(default_factory=list)
@@ -107,43 +109,51 @@ class Auditor:
             case f.OrderPlaced():
                 self._placed(fact, entry)
             case f.OrderCancelled():
-                self._cancelled(self.orders[fact.order_id], fact, entry)
+                self._cancelled(self._order(fact.order_id, entry), fact, entry)
             case f.PaymentRequested():
-                self._requested(self.orders[fact.order_id], fact, entry)
+                self._requested(self._order(fact.order_id, entry), fact, entry)
             case f.PaymentAskedAgain():
-                order = self.orders[fact.order_id]
+                order = self._order(fact.order_id, entry)
                 assert order.holds, entry
                 assert fact.payment_id in order.payments, entry
                 self._uses(fact.key.digest, entry)
             case f.PaymentDeclined():
-                order = self.orders[fact.order_id]
+                order = self._order(fact.order_id, entry)
                 assert fact.payment_id in order.payments, entry
                 assert fact.payment_id not in {order.paid_by, *order.returned}, entry
             case f.OrderConfirmed():
-                self._confirmed(self.orders[fact.order_id], fact, entry)
+                self._confirmed(self._order(fact.order_id, entry), fact, entry)
             case f.MoneyReturned():
-                order = self.orders[fact.order_id]
+                order = self._order(fact.order_id, entry)
                 assert fact.payment_id in order.payments, entry
                 assert fact.payment_id not in {order.paid_by, *order.returned}, entry
                 order.returned.add(fact.payment_id)
                 self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
             case f.OrderRefunded():
-                self._refunded(self.orders[fact.order_id], fact, entry)
+                self._refunded(self._order(fact.order_id, entry), fact, entry)
             case f.RefundSettled():
-                assert fact.refund_id in self.orders[fact.order_id].refunds, entry
+                order = self._order(fact.order_id, entry)
+                assert fact.refund_id in order.refunds, entry
+                (order.owed.discard if fact.done else order.owed.add)(fact.refund_id)
+            case f.OrdersArchived():
+                self._archived(fact, entry)
+            case f.OrderRecalled():
+                self._recalled(fact, entry)
+            case f.KeysForgotten():
+                assert fact.until_ms <= entry.at_ms - DAY_MS, entry
             case f.TicketReissued():
-                ticket = self.orders[fact.order_id].tickets[fact.number]
+                ticket = self._order(fact.order_id, entry).tickets[fact.number]
                 assert ticket.alive, entry
                 assert ticket.admission is None, entry
                 self._minted(fact.token, entry)
                 self._uses(fact.key.digest, entry)
                 ticket.tokens.append(fact.token)
             case f.AttendeeNamed():
-                assert self.orders[fact.order_id].tickets[fact.number].alive, entry
+                assert self._order(fact.order_id, entry).tickets[fact.number].alive, entry
             case f.TicketScanned():
                 self._scanned(fact, entry)
             case f.AdmissionUndone():
-                ticket = self.orders[fact.order_id].tickets[fact.number]
+                ticket = self._order(fact.order_id, entry).tickets[fact.number]
                 assert ticket.admission is not None, entry
                 device_id, nonce, at_ms = ticket.admission
                 assert (device_id, nonce) == (fact.device_id, fact.nonce), entry
@@ -227,7 +237,7 @@ class Auditor:
             return
         assert fact.order_id is not None, entry
         assert fact.number is not None, entry
-        ticket = self.orders[fact.order_id].tickets[fact.number]
+        ticket = self._order(fact.order_id, entry).tickets[fact.number]
         assert ticket.admission is None, entry
         if fact.override_reason is None:
             assert self.stage != "cancelled", entry
@@ -241,6 +251,39 @@ class Auditor:
     ) -> None:
         assert refund_id not in order.refunds, entry
         order.refunds[refund_id] = amount_minor
+        if amount_minor:
+            order.owed.add(refund_id)
+
+    def _order(self, order_id: str, entry: f.Entry) -> AuditedOrder:
+        """An order that something happens to, so it must be in memory."""
+        order = self.orders[order_id]
+        assert not order.archived, entry
+        return order
+
+    def _archived(self, fact: f.OrdersArchived, entry: f.Entry) -> None:
+        assert fact.order_ids, entry
+        for order_id in fact.order_ids:
+            order = self._order(order_id, entry)
+            assert order.ended is not None, entry
+            assert not (order.holds or order.tickets or order.owed), entry
+            order.archived = True
+
+    def _recalled(self, fact: f.OrderRecalled, entry: f.Entry) -> None:
+        told = fact.order
+        order = self.orders[told.order_id]
+        assert order.archived, entry
+        order.archived = False
+        placed = order.placed
+        assert (told.buyer_id, told.items) == (placed.buyer_id, placed.items), entry
+        assert (told.currency, told.sealed) == (placed.currency, placed.sealed), entry
+        assert told.placed_at_ms == placed.placed_at_ms, entry
+        assert told.expires_at_ms == placed.expires_at_ms, entry
+        assert told.reason is order.ended, entry
+        assert {p.payment_id: p.amount_minor for p in told.payments} == order.payments, entry
+        returned = {p.payment_id for p in told.payments if p.status == "returned"}
+        assert returned == order.returned, entry
+        assert {r.refund_id: r.amount_minor for r in told.refunds} == order.refunds, entry
+        assert all(r.status == "done" for r in told.refunds), entry
 
     def _uses(self, digest: bytes, entry: f.Entry) -> None:
         used_at_ms = self.key_used_at_ms.get(digest)

@@ -2,7 +2,8 @@
 
 `expect` tells it in one line (a refusal's code, "replayed", "unchanged", or what must have
 happened) with the facts of the case, and `happened` takes what chance or the engine's freedom
-decides: tokens, and which of several overdue holds a bounded sweep ended first.
+decides: tokens, and which of several overdue holds a bounded sweep ended first. That orders leave
+memory and come back makes no difference to any answer here.
 """
 
 from engine import commands as c
@@ -11,10 +12,13 @@ from tests.engine.model_books import ModelBooks, ModelOrder, ModelScan, ModelTic
 
 DAY_MS = 24 * 60 * 60 * 1000
 UNDO_WINDOW_MS = 15 * 60 * 1000
+KEPT_MS = 60 * 60 * 1000  # a finished order, by the sweeps of this room
+GATHER_MS = 1000
 
 REPLAYED = "replayed"
 UNCHANGED = "unchanged"
 
+Tidied = f.OrdersArchived | f.KeysForgotten
 Verdict = tuple[str, dict[str, object]]
 
 
@@ -32,7 +36,7 @@ class Model(ModelBooks):
             case c.DeclinePayment():
                 return self._decline(command)
             case c.SettleRefund():
-                return self._settle(command)
+                return self._settle(command, now_ms)
             case c.NameAttendee():
                 refused = self._refuse_ticket(command.order_id, command.number, command.caller)
                 return refused or ("AttendeeNamed", {})
@@ -40,12 +44,12 @@ class Model(ModelBooks):
                 return self._check_in(command, now_ms)
             case c.UndoCheckIn():
                 return self._undo(command, now_ms)
-            case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep():
+            case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep() | c.RecallOrder():
                 raise AssertionError("asked in another way")
             case _:
                 return self._configure(command)
 
-    def happened(self, fact: f.Fact) -> None:
+    def happened(self, fact: f.Fact, now_ms: int) -> None:
         match fact:
             case f.OrderConfirmed():
                 order = self.orders[fact.order_id]
@@ -54,15 +58,26 @@ class Model(ModelBooks):
             case f.TicketReissued():
                 ticket = self.orders[fact.order_id].tickets[fact.number]
                 ticket.digests.append(digest_of(fact.token))
+            case f.OrdersArchived(order_ids):
+                self.archived.update(order_ids)
+            case f.OrderRecalled(found):
+                self.archived.remove(found.order_id)
+                self.orders[found.order_id].quiet_since_ms = now_ms
+            case f.KeysForgotten(until_ms):
+                self.forgotten_until_ms = until_ms
             case _:
                 pass
 
     def swept(self, facts: list[f.Fact], orders_max: int, now_ms: int) -> None:
-        """Holds that ran out and orders of a cancelled event, as many as were allowed."""
+        """Holds that ran out and orders of a cancelled event, as many as were allowed; and what
+        has been of no use for long enough.
+        """
+        self._tidied([fact for fact in facts if isinstance(fact, Tidied)], orders_max, now_ms)
+        ended = [fact for fact in facts if not isinstance(fact, Tidied)]
         unwinding, overdue = self.to_unwind(), self.overdue(now_ms)
         due = unwinding or overdue
-        assert len(facts) == min(orders_max, len(due)), facts
-        for fact in facts:
+        assert len(ended) == min(orders_max, len(due)), facts
+        for fact in ended:
             assert isinstance(fact, f.OrderCancelled | f.OrderRefunded), fact
             assert fact.order_id in due, fact
             due = due - {fact.order_id}
@@ -72,11 +87,25 @@ class Model(ModelBooks):
                 because = "expired" if order.order_id in overdue else "event_cancelled"
                 assert fact.reason == because, fact
                 order.status, order.cancelled_because = "CANCELLED", because
+                order.quiet_since_ms = now_ms
             else:
                 assert order.status == "CONFIRMED", fact
                 numbers = [n for n, t in enumerate(order.tickets) if not t.refunded]
                 assert list(fact.ticket_numbers) == numbers, fact
                 self._refund_tickets(order, numbers, fact.refund_id)
+
+    def _tidied(self, facts: list[f.Fact], most: int, now_ms: int) -> None:
+        over = [at_ms for at_ms in self.kept_keys() if at_ms <= now_ms - DAY_MS]
+        quiet = [o for o in self.may_leave() if o.quiet_since_ms <= now_ms - KEPT_MS]
+        expected: list[f.Fact] = []
+        if over and over[0] <= now_ms - DAY_MS - GATHER_MS:
+            expected.append(f.KeysForgotten(over[:most][-1]))
+        if quiet and quiet[0].quiet_since_ms <= now_ms - KEPT_MS - GATHER_MS:
+            assert isinstance(facts[-1], f.OrdersArchived), facts
+            since_ms = [self.orders[o].quiet_since_ms for o in facts[-1].order_ids]
+            assert since_ms == [order.quiet_since_ms for order in quiet[:most]], facts
+            expected.append(facts[-1])
+        assert facts == expected
 
     # Idempotency.
 
@@ -150,6 +179,7 @@ class Model(ModelBooks):
         if refused:
             return refused
         order.status, order.cancelled_because = "CANCELLED", "buyer"
+        order.quiet_since_ms = now_ms
         return "OrderCancelled", {"reason": "buyer"}
 
     def _refuse_unless_pending(self, order: ModelOrder, now_ms: int) -> Verdict | None:
@@ -266,7 +296,7 @@ class Model(ModelBooks):
         if all(ticket.refunded for ticket in order.tickets):
             order.status = "REFUNDED"
 
-    def _settle(self, command: c.SettleRefund) -> Verdict:
+    def _settle(self, command: c.SettleRefund, now_ms: int) -> Verdict:
         order = self.orders.get(command.order_id)
         if order is None or command.refund_id not in order.refunds:
             return "unknown_order", {}
@@ -275,6 +305,7 @@ class Model(ModelBooks):
         if before == "done" or before == after:
             return UNCHANGED, {}
         order.refunds[command.refund_id] = after
+        order.quiet_since_ms = now_ms
         return "RefundSettled", {"done": command.done}
 
     # Tickets and doors.

@@ -35,6 +35,7 @@ class ModelOrder:
     expires_at_ms: int
     status: str = "PENDING"
     cancelled_because: str | None = None
+    quiet_since_ms: int = 0  # of a cancelled one: when the last thing happened to it
     payments: dict[str, str] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
     tickets: list[ModelTicket] = field(default_factory=list)
@@ -42,6 +43,11 @@ class ModelOrder:
     @property
     def total_minor(self) -> int:
         return sum(quantity * price for quantity, price in self.lines.values())
+
+    @property
+    def may_leave(self) -> bool:
+        """Cancelled, with no money on its way."""
+        return self.status == "CANCELLED" and set(self.refunds.values()) <= {"done"}
 
     def status_at(self, now_ms: int) -> tuple[str, str | None]:
         """As everybody must see it: a hold that has run out is cancelled, swept or not."""
@@ -66,8 +72,10 @@ class ModelBooks:
         self.tiers: dict[str, c.TierTerms] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.orders: dict[str, ModelOrder] = {}
+        self.archived: set[str] = set()
         self.scans: dict[tuple[str, str], ModelScan] = {}
         self.keys: dict[bytes, tuple[int, bytes]] = {}
+        self.forgotten_until_ms = 0  # keys used until then are as good as never used
         self.bank: dict[str, int] = {}  # what each payment has truly brought
 
     # Sums.
@@ -94,6 +102,17 @@ class ModelBooks:
             return set()
         live = [o for o in self.orders.values() if o.status in ("PENDING", "CONFIRMED")]
         return {order.order_id for order in live}
+
+    def may_leave(self) -> list[ModelOrder]:
+        """Orders that are in memory and nobody waits for, the longest quiet first."""
+        orders = [self.orders[o] for o in self.orders.keys() - self.archived]
+        quiet = [order for order in orders if order.may_leave]
+        return sorted(quiet, key=lambda order: order.quiet_since_ms)
+
+    def kept_keys(self) -> list[int]:
+        """When each key was used that is still kept, the first first."""
+        used = sorted(at_ms for at_ms, _ in self.keys.values())
+        return [at_ms for at_ms in used if at_ms > self.forgotten_until_ms]
 
     def admitted(self) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:
         inside = [(t.tier_id, *t.admitted) for t in self.tickets() if t.admitted]

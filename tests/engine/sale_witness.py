@@ -1,4 +1,8 @@
-"""Asks a sale and its model the same, and holds the answers against each other."""
+"""Asks a sale and its model the same, and holds the answers against each other.
+
+What the sale has archived is asked as the edge does it: of the tables, and of the sale again where
+that is not enough. The model knows of no difference.
+"""
 
 from typing import TypeVar
 
@@ -9,18 +13,14 @@ from engine import commands as c
 from engine import facts as f
 from engine import sale, snapshot
 from engine.order import OrderView
+from engine.purchase import ArchivedOrder
 from engine.rejections import Rejection
 from engine.replies import Decision, Replayed, Reply, View
-from engine.scan import DoorsView, ScanView
-from engine.state import State
+from engine.scan import DoorsView, ScanView, scan_key
+from engine.state import GATHER_MS, HEADER, Archived, State
 from tests.engine.model import REPLAYED, UNCHANGED, Model
 from tests.engine.model_books import ModelOrder
-from tests.engine.stage import (
-    EVENT,
-    HOLD_MS,
-    Stage,
-    a,
-)
+from tests.engine.stage import DAY_MS, EVENT, HOLD_MS, KEPT_MS, Stage, a
 
 Keyed = c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket
 ADMIN = c.Caller(c.Role.ADMIN, "admin")
@@ -38,6 +38,7 @@ class SaleWitness(RuleBasedStateMachine):
         self.older: tuple[dict[str, bytes], int] = (dict(self.saved), 0)
         self.tokens: list[bytes] = []
         self.scans: list[tuple[str, str]] = []
+        self.read: list[c.RecallOrder] = []  # in the tables, at some time
         self.steps = 0
 
     # One command, and all that must be true of its answer.
@@ -47,14 +48,42 @@ class SaleWitness(RuleBasedStateMachine):
         self.asked.append(command)
         now_ms = self.stage.now_ms
         word, case = self.model.expect(command, now_ms)
-        decided = self.stage.decide(command)
-        assert self.stage.entities() == self.saved, "decide only reads"
+        decided = self.decide(command)
         assert word_for(decided) == word, (command, decided)
         assert case.items() <= facts_of(decided).items(), (command, decided)
         if isinstance(decided, Replayed):
             self.check_replay(command, decided)
         elif not isinstance(decided, Rejection):
             self.first_answer.setdefault(self.name_of(command), self.answer(command, decided))
+
+    def decide(self, command: c.Command) -> Decision:
+        decided = self.stage.decide(command)
+        assert self.stage.entities() == self.saved, "decide only reads"
+        archived = decided.view if isinstance(decided, Replayed) else decided
+        if not isinstance(archived, Archived):
+            return decided
+        assert archived.order_id not in self.stage.state.order_by_id
+        file, now_ms = self.stage.tables.read(archived.order_id), self.stage.now_ms
+        if isinstance(decided, Replayed):
+            assert isinstance(command, c.PlaceOrder | c.RequestPayment)
+            return sale.decide_again(a(ArchivedOrder, file.order), archived, command, now_ms)
+        decided = sale.decide_archived(file.order, archived, command, now_ms)
+        if not isinstance(decided, list):
+            return decided
+        self.recall(self.stage.recall(archived.order_id))
+        return self.stage.decide(command)
+
+    def recall(self, command: c.RecallOrder) -> None:
+        """The auditor hears whether what comes back is what left."""
+        order_id, here = command.order.order_id, self.stage.state.order_by_id
+        decided = self.stage.decide(command)
+        if order_id in here:
+            assert a(OrderView, decided).order_id == order_id
+        elif command.tables_seq >= self.stage.state.header.archived_seq:
+            assert decided == [f.OrderRecalled(command.order)]
+            self.write([f.OrderRecalled(command.order)])
+        else:
+            assert a(Archived, decided).order_id == order_id
 
     def answer(self, command: c.Command, decided: list[f.Fact] | View | None) -> Reply:
         if not isinstance(decided, list):
@@ -65,13 +94,17 @@ class SaleWitness(RuleBasedStateMachine):
     def write(self, facts: list[f.Fact]) -> None:
         self.stage.write(facts)
         for fact in facts:
-            self.model.happened(fact)
+            self.model.happened(fact, self.stage.now_ms)
             if isinstance(fact, f.OrderConfirmed):
                 self.tokens += fact.tokens
             elif isinstance(fact, f.TicketReissued):
                 self.tokens.append(fact.token)
         touched = self.stage.state.touched
-        self.saved |= dict(snapshot.encode(self.stage.state, touched))
+        for name, entity in snapshot.changes(self.stage.state, touched):
+            if entity is None:
+                self.saved.pop(name, None)
+            else:
+                self.saved[name] = entity
         touched.clear()
 
     def name_of(self, command: c.Command) -> object:
@@ -123,6 +156,8 @@ class SaleWitness(RuleBasedStateMachine):
         self.every_order_reads_as_the_model_has_it()
         self.doors_count_the_admissions_that_stand()
         self.next_deadline_is_that_of_the_first_hold()
+        self.next_tidying_is_that_of_what_is_of_no_use_the_longest()
+        assert not self.model.archived & self.stage.state.order_by_id.keys()
 
     def inventory_is_what_the_facts_and_the_commands_add_up_to(self) -> None:
         for tier_id, tier in self.stage.state.header.tiers.items():
@@ -136,7 +171,7 @@ class SaleWitness(RuleBasedStateMachine):
 
     def every_order_reads_as_the_model_has_it(self) -> None:
         for order in self.model.orders.values():
-            seen = a(OrderView, self.stage.decide(c.ReadOrder(order.order_id, ADMIN)))
+            seen = a(OrderView, self.decide(c.ReadOrder(order.order_id, ADMIN)))
             assert (seen.status, seen.cancel_reason) == order.status_at(self.stage.now_ms)
             assert [t.status for t in seen.tickets] == [t.status for t in order.tickets]
             if order.status in ("CONFIRMED", "REFUNDED"):
@@ -155,6 +190,12 @@ class SaleWitness(RuleBasedStateMachine):
         expected = 0 if self.model.to_unwind() else first
         assert self.stage.state.next_deadline_ms() == expected
 
+    def next_tidying_is_that_of_what_is_of_no_use_the_longest(self) -> None:
+        due_ms = [order.quiet_since_ms + KEPT_MS for order in self.model.may_leave()]
+        due_ms += [at_ms + DAY_MS for at_ms in self.model.kept_keys()]
+        expected = min(due_ms) + GATHER_MS if due_ms else None
+        assert self.stage.state.next_tidying_ms(KEPT_MS) == expected
+
     def teardown(self) -> None:
         assert encoded(self.restored()) == encoded(self.replayed()) == self.saved
         self.stage.pass_ms(HOLD_MS)
@@ -162,6 +203,18 @@ class SaleWitness(RuleBasedStateMachine):
             self.sweep_once(100)
         held = [self.stage.auditor.held(tier_id) for tier_id in self.stage.auditor.tiers]
         assert not any(held), "after quiet, nothing is held"
+        self.after_a_day_nothing_is_kept_but_what_lives()
+
+    def after_a_day_nothing_is_kept_but_what_lives(self) -> None:
+        self.stage.pass_ms(DAY_MS + GATHER_MS)
+        while self.stage.state.next_tidying_ms(KEPT_MS) is not None:
+            self.sweep_once(100)
+        alive = [o.order_id for o in self.model.orders.values() if not o.may_leave]
+        scans = [scan_key(*scan) for scan in self.model.scans]
+        assert self.saved.keys() == {HEADER, *alive, *scans}
+        assert not self.stage.state.keys
+        assert not any(order.remembered for order in self.stage.state.order_by_id.values())
+        assert encoded(self.replayed()) == self.saved
 
     # What there is to choose from.
 

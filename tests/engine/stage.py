@@ -10,11 +10,14 @@ from engine import commands as c
 from engine import facts as f
 from engine import ids, sale, snapshot
 from engine.order import OrderView
+from engine.purchase import ArchivedOrder
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed, Reply
 from engine.scan import ScanView
+from engine.state import GATHER_MS
 from engine.ticket import token_digest
 from tests.engine.auditor import Auditor
+from tests.engine.tables import Tables
 
 EVENT = "evt_0123456789abcdef"
 FLOOR = "tier_floor"
@@ -26,6 +29,7 @@ MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 HOLD_MS = 15 * MINUTE_MS
+KEPT_MS = HOUR_MS  # how long a finished order stays in memory
 DOORS_OPEN_BEFORE_MS = 4 * HOUR_MS
 
 NOON_MS = 1_900_000_000_000  # where a stage's clock starts
@@ -77,6 +81,7 @@ class Stage:
         self.state = snapshot.fresh(event_id)
         self.entries: list[f.Entry] = []
         self.auditor = Auditor()
+        self.tables = Tables()
         self.now_ms = NOON_MS
         self.numbers = itertools.count(1)
         if opened:
@@ -99,6 +104,7 @@ class Stage:
             sale.apply(self.state, entry)
             self.entries.append(entry)
             self.auditor.hear(entry)
+            self.tables.hear(entry)
 
     def refusal(self, command: c.Command) -> tuple[Reason, dict[str, object]]:
         refused = a(Rejection, self.ask(command))
@@ -150,7 +156,7 @@ class Stage:
     def confirm_order(
         self, order_id: str, payment_id: str, amount_minor: int | None = None
     ) -> c.ConfirmOrder:
-        owed = self.state.order_by_id[order_id].total_minor
+        owed = self.auditor.orders[order_id].total_minor
         return c.ConfirmOrder(
             order_id,
             payment_id,
@@ -206,8 +212,8 @@ class Stage:
     def undo_check_in(self, nonce: str, device_id: str = "device-1") -> c.UndoCheckIn:
         return c.UndoCheckIn(device_id, nonce, device_id)
 
-    def sweep(self, orders_max: int = 1000) -> c.Sweep:
-        return c.Sweep(orders_max, self.random(32))
+    def sweep(self, orders_max: int = 1000, kept_ms: int = KEPT_MS) -> c.Sweep:
+        return c.Sweep(orders_max, self.random(32), kept_ms)
 
     # Whole steps that must succeed.
 
@@ -224,6 +230,16 @@ class Stage:
         """An order placed and paid: its view, with its tickets."""
         order_id = self.place(*wanted)
         return a(OrderView, self.ask(self.confirm_order(order_id, self.request(order_id))))
+
+    def recall(self, order_id: str) -> c.RecallOrder:
+        """With what the tables have by now."""
+        file = self.tables.read(order_id)
+        return c.RecallOrder(a(ArchivedOrder, file.order), file.seq)
+
+    def archive_all(self) -> None:
+        """Until nothing is left that may leave memory, late enough for every cancelled order."""
+        self.pass_ms(KEPT_MS + GATHER_MS)
+        self.sweep_all()
 
     def read(self, order_id: str) -> OrderView:
         return a(OrderView, self.ask(c.ReadOrder(order_id, c.Caller(c.Role.ADMIN, ""))))

@@ -1,12 +1,13 @@
 """Negative controls: journals that must never be written do not pass the audit."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine import facts as f
-from engine.commands import ConfigureTier
+from engine.commands import CancelOrder, ConfigureTier
 from engine.ticket import token_digest
 from tests.engine.auditor import Auditor
-from tests.engine.stage import EVENT, FLOOR, HOLD_MS, MINUTE_MS, Stage, a, terms
+from tests.engine.stage import BUYER, EVENT, FLOOR, HOLD_MS, MINUTE_MS, Stage, a, terms
 
 
 def told(stage: Stage, *facts: f.Fact) -> Auditor:
@@ -111,3 +112,50 @@ def test_auditor_finds_a_gap_and_a_clock_that_goes_back() -> None:
         told(stage).hear(
             f.Entry(EVENT, stage.state.header.seq + 1, stage.now_ms - MINUTE_MS, closed)
         )
+
+
+def archived(stage: Stage) -> str:
+    order_id = stage.place()
+    stage.ask(CancelOrder(order_id, BUYER))
+    stage.archive_all()
+    return order_id
+
+
+def test_auditor_finds_an_order_that_leaves_memory_with_a_hold_a_ticket_or_money_owed() -> None:
+    stage = Stage(terms(quantity=2))
+    pending, sold = stage.place(), stage.sell().order_id
+    with pytest.raises(AssertionError):
+        told(stage, f.OrdersArchived((pending,)))
+    with pytest.raises(AssertionError):
+        told(stage, f.OrdersArchived((sold,)))
+    payment_id = stage.request(pending)
+    stage.ask(CancelOrder(pending, BUYER))
+    stage.ask(stage.confirm_order(pending, payment_id))
+    with pytest.raises(AssertionError):
+        told(stage, f.OrdersArchived((pending,)))
+
+
+def test_auditor_finds_something_that_happens_to_an_order_out_of_memory() -> None:
+    stage = Stage()
+    order_id = archived(stage)
+    with pytest.raises(AssertionError):
+        told(stage, f.PaymentDeclined(order_id, "pay_1"))
+    with pytest.raises(AssertionError):
+        told(stage, f.OrdersArchived((order_id,)))
+
+
+def test_auditor_finds_an_order_that_comes_back_as_another() -> None:
+    stage = Stage()
+    order = stage.recall(archived(stage)).order
+    told(stage, f.OrderRecalled(order))
+    richer = (f.Item(FLOOR, 2, 5000),)
+    for other in (replace(order, items=richer), replace(order, reason=f.CancelReason.EXPIRED)):
+        with pytest.raises(AssertionError):
+            told(stage, f.OrderRecalled(other))
+
+
+def test_auditor_finds_a_key_forgotten_too_early() -> None:
+    stage = Stage()
+    stage.place()
+    with pytest.raises(AssertionError):
+        told(stage, f.KeysForgotten(stage.now_ms))

@@ -4,7 +4,8 @@ import pytest
 
 from engine import commands as c
 from engine import facts as f
-from engine.order import OrderStatus, OrderView, RefundStatus
+from engine.order import OrderStatus, OrderView
+from engine.purchase import RefundStatus
 from engine.rejections import Reason
 from engine.ticket import TicketStatus
 from tests.engine.stage import (

@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from msgspec.structs import replace
 
 from engine import commands as c
+from engine.state import GATHER_MS
 from tests.engine import stage
 from tests.engine.sale_witness import ADMIN, SaleWitness, pick
 from tests.engine.stage import (
@@ -163,6 +164,40 @@ class SaleMachine(SaleWitness):
     def rename(self, i: int, further: int) -> None:
         order_id, number = pick(self.tickets, i)
         self.ask(self.stage.name_attendee(order_id, number + further, b"name %d" % self.steps))
+
+    # What the edge does with orders that have left memory, at any time, late too.
+
+    @once_there_is("orders")
+    @rule(i=which)
+    def read_in_the_tables(self, i: int) -> None:
+        order_id = self.order_id(i)
+        if self.stage.tables.read(order_id).order is not None:
+            self.read.append(self.stage.recall(order_id))
+
+    @once_there_is("read")
+    @rule(i=which)
+    def recall_what_was_read(self, i: int) -> None:
+        self.recall(pick(self.read, i))
+
+    @rule(wanted=selections, again=st.booleans())
+    def pay_an_archived_order(self, wanted: list[tuple[str, int]], again: bool) -> None:
+        if self.place_and_request(wanted):
+            order_id, payment_id = self.payments[-1]
+            read = [self.stage.recall(order_id)] if self.sweep_out(order_id) else []
+            self.ask(self.stage.confirm_order(order_id, payment_id))
+            if again:
+                for refund_id in self.model.orders[order_id].refunds:
+                    self.ask(c.SettleRefund(order_id, refund_id, True))
+                self.sweep_out(order_id)
+            self.read += read
+
+    def sweep_out(self, order_id: str) -> bool:
+        """Let time go by until nothing is left in memory that need not be; whether this is out."""
+        for span_ms in (HOLD_MS, stage.KEPT_MS + GATHER_MS):
+            self.stage.pass_ms(span_ms)
+            for _ in range(len(self.orders)):
+                self.sweep(100)
+        return order_id in self.model.archived
 
     # Clients that ask again.
 

@@ -67,9 +67,14 @@ TABLE_DAMAGE = {
         "tier_counters",
         "the row tier_floor is missing",
     ),
+    "a sale has come less far than it says": (
+        "UPDATE sale_offsets SET seq = seq + 1",
+        "sale_offsets",
+        "by the facts",
+    ),
     "rows of a sale that never was": (
         "INSERT INTO payments VALUES"
-        " ('pay_' || repeat('0', 48), 'ord_' || repeat('0', 36), 'evt_', 'card', 1, 'open')",
+        " ('pay_' || repeat('0', 48), 'ord_' || repeat('0', 36), 'evt_', 'card', 1, 'open', 1)",
         "payments",
         "the rows of evt_0000000000000000 in payments: the journal has nothing of it",
     ),

@@ -52,7 +52,7 @@ async def snapshots(redis: Redis, pool: asyncpg.Pool) -> Snapshots:
 GRANT = Grant(SHARD, 1, 5)
 
 
-def delta(sale_id: str, seq: int, base_seq: int | None, **entities: bytes) -> SnapshotDelta:
+def delta(sale_id: str, seq: int, base_seq: int | None, **entities: bytes | None) -> SnapshotDelta:
     terms = EventTerms("orga", "EUR", 0, FAR_MS)
     return SnapshotDelta(
         sale_id=sale_id,
@@ -84,16 +84,43 @@ async def test_a_snapshot_is_brought_forward_piece_by_piece(snapshots: Snapshots
     assert found.entities == {"sale": b"2", "ord_a": b"A" * 300, "ord_b": b"b"}
 
 
-async def test_a_snapshot_stays_whole_however_often_an_entity_changes(
+async def test_a_snapshot_is_whole_however_often_its_parts_were_replaced(
     snapshots: Snapshots,
 ) -> None:
     sale_id = fresh_sale()
-    await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
-    for seq in range(2, 6):
-        assert await snapshots.save(delta(sale_id, seq, seq - 1, sale=b"%d" % seq))
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1"))
+    for seq in (2, 3, 4):
+        await snapshots.save(delta(sale_id, seq, seq - 1, sale=b"%d" % seq))
         found = await snapshots.load(GRANT, sale_id)
         assert found is not None
-        assert found.entities == {"sale": b"%d" % seq, "ord_a": b"a"}
+        assert found.entities == {"sale": b"%d" % seq}
+
+
+async def test_what_is_gone_is_taken_out_and_the_snapshot_is_whole(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    first = {f"ord_{n}": b"%d" % n for n in range(700)}
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1", **first))
+    gone = dict.fromkeys([f"ord_{n}" for n in range(0, 700, 2)])
+    new = {f"key:{n}": b"k" for n in range(350)}
+    assert await snapshots.save(delta(sale_id, 2, 1, sale=b"2", **gone, **new, ord_never=None))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    left = {name: value for name, value in first.items() if name not in gone}
+    assert found.entities == {"sale": b"2", **left, **new}
+    everything = dict.fromkeys([*left, *new])
+    assert await snapshots.save(delta(sale_id, 3, 2, **everything))
+    assert await snapshots.save(delta(sale_id, 4, 3, ord_0=b"back"))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.entities == {"sale": b"2", "ord_0": b"back"}
+
+
+async def test_a_snapshot_begun_anew_may_hear_of_what_is_gone(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    assert await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=None))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.entities == {"sale": b"1"}
 
 
 async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> None:

@@ -280,12 +280,13 @@ class MemorySnapshots:
         if delta.base is not None and (before is None or delta.base != (before.epoch, before.seq)):
             return False
         entities = before.entities if before is not None and delta.base is not None else {}
+        now = entities | dict(delta.entities)
         self.fast[delta.sale_id] = _Fast(
             delta.epoch,
             delta.seq,
             delta.journal_seq,
             delta.whole,
-            entities | dict(delta.entities),
+            {name: value for name, value in now.items() if value is not None},
         )
         return True
 

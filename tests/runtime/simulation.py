@@ -18,6 +18,7 @@ from engine import commands as c
 from engine import facts as f
 from engine import ids, snapshot
 from engine.order import OrderView
+from engine.projection import OrderOnFile
 from engine.rejections import Rejection
 from engine.replies import Replayed, Reply
 from engine.runtime.faults import Fault
@@ -25,7 +26,9 @@ from engine.runtime.limits import Limits
 from engine.runtime.ports import Grant
 from engine.scan import ScanView
 from engine.state import SaleView
+from gateway.archive import Archive
 from tests.engine.auditor import Auditor
+from tests.engine.tables import Tables
 from tests.runtime.desk import BALCONY, FLOOR, SECOND_MS, Desk
 from tests.runtime.memory import MemoryJournal, Mishap
 from tests.runtime.world import NEIGHBOUR, SALE, SHARDS, STRANGER, Node, World
@@ -34,6 +37,7 @@ SALES = (SALE, NEIGHBOUR, STRANGER)
 STEPS = 24
 HOLD_MS = 20 * SECOND_MS
 ANSWER_WITHIN_S = 4.0  # and be it a fault
+LATE_S = 30.0  # an order has expired and left memory by then
 PATIENCE_S = 300.0  # healed, it must serve again
 LIMITS = Limits(
     mailbox_max=60,
@@ -43,6 +47,7 @@ LIMITS = Limits(
     letter_ttl_s=2,
     idle_ms=5 * SECOND_MS,
     deaths_max=50,
+    finished_order_kept_ms=3 * SECOND_MS,
     reload_ms=SECOND_MS,
     tick_s=0.25,
 )
@@ -75,11 +80,28 @@ class _Deposed:
         pass
 
 
+class _Tables:
+    """The tables, some facts behind the journal now and then."""
+
+    def __init__(self, journal: MemoryJournal, chance: Random) -> None:
+        self._journal = journal
+        self._chance = chance
+
+    async def order_on_file(self, order_id: str) -> OrderOnFile:
+        sale_id = ids.event_of_order(order_id)
+        entries = [e for e in self._journal.all_entries() if e.sale_id == sale_id]
+        tables = Tables()
+        for entry in entries[: len(entries) - self._chance.choice((0, 0, 1, 4))]:
+            tables.hear(entry)
+        return tables.read(order_id)
+
+
 class Simulation:
     def __init__(self, seed: int, *, fence: bool = True) -> None:
         self.random = Random(seed)
         self.world = World(fence=fence)
         self.world.desk = Desk(seed)
+        self.archive = Archive(self, _Tables(self.world.journal, self.random), self.world.clock)
         self.seen: list[Seen] = []
         self.tokens: list[tuple[str, bytes]] = []
         self.node: Node
@@ -174,7 +196,7 @@ class Simulation:
         for seen in self.seen:
             first = _view(seen.answer)
             if isinstance(first, f.OrderPlaced | ScanView):
-                again = await self.node.ask(seen.command, seen.sale_id)
+                again = await self.archive.ask(seen.sale_id, seen.command)
                 assert again == Replayed(first), seen
         await self.node.stop()
 
@@ -184,12 +206,14 @@ class Simulation:
         sale_id = self.random.choice(SALES)
         answer = await self._insist(Seen(sale_id, self._wish(sale_id)))
         if isinstance(answer, f.OrderPlaced) and self.random.random() < 0.7:
+            await asyncio.sleep(self.random.choice((0, 0, 0, 0, LATE_S)))
             await self._pay(sale_id, answer)
 
     async def _pay(self, sale_id: str, order: f.OrderPlaced) -> None:
         desk = self.world.desk
         asked = await self._insist(Seen(sale_id, desk.request_payment(order.order_id)))
         if isinstance(asked, OrderView) and asked.payment_id is not None:
+            await asyncio.sleep(self.random.choice((0, 0, 0, 0, LATE_S)))
             paid = await self._insist(Seen(sale_id, desk.confirm(asked)))
             assert isinstance(paid, OrderView)
             self.tokens += [(sale_id, ticket.token) for ticket in paid.tickets]
@@ -212,14 +236,18 @@ class Simulation:
         self.seen.append(seen)
         while True:
             try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    answer = await self.node.ask(seen.command, seen.sale_id)
+                answer = await self.archive.ask(seen.sale_id, seen.command)
             except Fault:
                 await asyncio.sleep(self.random.choice((0.1, 0.5)))
                 seen.command = self._again(seen.command)
             else:
                 seen.answer = answer
                 return _view(answer)
+
+    async def ask(self, sale_id: str, command: c.Command) -> Reply:
+        """The mailbox of whichever node lives."""
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await self.node.ask(command, sale_id)
 
     def _again(self, command: c.Command) -> c.Command:
         """A retry has the key of the first try, and an order id of its own."""
