@@ -57,12 +57,13 @@ SELECT shard_id FROM fenced
 # What another live node owns stays its own; a process that was replaced by a later one of its name
 # takes nothing any more.
 _ACQUIRE = """
-INSERT INTO shards (shard_id, epoch, owner) SELECT unnest($1::int[]), 1, $2
+INSERT INTO shards (shard_id, epoch, owner)
+SELECT shard_id, 1, $2 FROM unnest($1::int[]) AS s (shard_id)
+WHERE NOT EXISTS (SELECT FROM nodes WHERE name = $2 AND incarnation <> $3)
 ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner
-WHERE (shards.owner IS NOT DISTINCT FROM excluded.owner
-       OR NOT EXISTS (SELECT FROM nodes
-                      WHERE name = shards.owner AND lease_until > clock_timestamp()))
-  AND NOT EXISTS (SELECT FROM nodes WHERE name = excluded.owner AND incarnation <> $3)
+WHERE shards.owner IS NOT DISTINCT FROM excluded.owner
+   OR NOT EXISTS (SELECT FROM nodes
+                  WHERE name = shards.owner AND lease_until > clock_timestamp())
 RETURNING shard_id
 """
 

@@ -2,7 +2,7 @@
 
 A piece of a shard's journal is folded in memory into rows and written with the shard's new offset
 in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes these
-tables, one projector at a time (an advisory lock).
+tables, one projector at a time (an advisory lock); others wait until that one is gone.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
+from persistence.alone import alone
 from persistence.journal import decode
 
 ROWS_MAX = 200
@@ -43,6 +44,19 @@ ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
 """
 
 
+async def project(dsn: str, heal: Heal) -> None:
+    """For ever, one process at a time."""
+    # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
+    # nor have the journal wait for it there.
+    await alone(
+        dsn,
+        "projector",
+        LOCK,
+        lambda connection: Projector(connection, heal).run(),
+        synchronous_commit="off",
+    )
+
+
 class Projector:
     """`heal` brings the catalogue forward where a fact is ahead of it."""
 
@@ -50,12 +64,9 @@ class Projector:
         self._connection = connection
         self._heal = heal
 
-    async def run(self, lag: Callable[[int], None]) -> None:
-        """Project for ever; `lag` hears how many batches are still to be read."""
-        await self._connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    async def run(self) -> None:
         while True:
             behind = await self.step()
-            lag(behind)
             await asyncio.sleep(0 if behind else IDLE_S)
 
     async def step(self) -> int:

@@ -68,8 +68,13 @@ class Ownership:
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
         self._stepping = asyncio.Lock()
-        self.trouble: str | None = None
+        self._unfit: str | None = None  # why we may own nothing
+        self._away = False
         self.begun = asyncio.Event()  # after the first step
+
+    @property
+    def trouble(self) -> str | None:
+        return "the database does not answer" if self._away else self._unfit
 
     async def run(self) -> None:
         """Until cancelled. Ends by itself only with an exception, which is a bug."""
@@ -105,15 +110,17 @@ class Ownership:
             try:
                 await self._step()
             except (JournalUnavailable, OutcomeUnknown) as fault:
-                self.trouble = "the database does not answer"
+                self._away = True
                 self._observer.lease_failed(fault)
+            else:
+                self._away = False
 
     async def _step(self) -> None:
         asked_s, asked_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        willing = not (self._resigning or self.trouble)
+        willing = not (self._resigning or self._unfit)
         roster = await self._membership.renew(willing=willing)
-        self.trouble = self._unfit(roster, asked_ms)
-        if self.trouble is not None:
+        self._unfit = self._why_unfit(roster, asked_ms)
+        if self._unfit is not None:
             await self._give_up(roster)
             return
         self._supervisor.trust(asked_s + self._lease.ttl_s - self._lease.margin_s)
@@ -123,7 +130,7 @@ class Ownership:
         await self._take(roster)
         self._give(roster)
 
-    def _unfit(self, roster: Roster, asked_ms: int) -> str | None:
+    def _why_unfit(self, roster: Roster, asked_ms: int) -> str | None:
         if not roster.accepted:
             return f"another process lives as {self._node}"
         off_ms = max(asked_ms - roster.now_ms, roster.now_ms - self._clock.now_ms())
