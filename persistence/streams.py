@@ -25,8 +25,8 @@ from engine.runtime.ports import Parcel
 
 PARCELS_MAX = 20_000  # in a stream
 READ_MAX = 200
-BLOCK_MS = 1_000
-SOCKET_TIMEOUT_S = 2.5  # well above what a blocking read takes
+BLOCK_MS = 500
+SOCKET_TIMEOUT_S = 1.5  # well above what a blocking read takes
 ANSWERS_KEPT_MS = 15_000
 CONNECTIONS_MAX = 4_000  # the reader of each shard holds one
 
