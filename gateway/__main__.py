@@ -23,12 +23,8 @@ from gateway import launcher
 from gateway.launcher import LaunchError, Node
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, read
-from persistence.embedded import (
-    EmbeddedPostgres,
-    EmbeddedRedis,
-    EmbeddedServerError,
-    claim_data_folder,
-)
+from persistence.data_folder import EmbeddedServerError, claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.migrations import MigrationError, prepare
 
 

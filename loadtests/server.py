@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from persistence.embedded import (
+from persistence.data_folder import (
     MARKER_NAME,
     EmbeddedServerError,
     FolderClaim,
