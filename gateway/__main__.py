@@ -25,6 +25,7 @@ from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, read
 from persistence.data_folder import EmbeddedServerError, claim_data_folder
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
+from persistence.keeping import Kept
 from persistence.migrations import MigrationError, prepare
 
 
@@ -117,7 +118,7 @@ async def _up(environment: Mapping[str, str]) -> None:
     fd = listening.fileno()
     serve = Node("serve", ["--role=serve", f"--listen-fd={fd}"], [fd])
     projector = Node("projector", ["--role=projector"], [])
-    async with _servers(settings) as starting, AsyncExitStack() as stack:
+    async with _servers(settings) as (starting, servers), AsyncExitStack() as stack:
         for node in (serve, projector):
             stack.push_async_callback(node.stop)
             await node.spawn()
@@ -127,12 +128,17 @@ async def _up(environment: Mapping[str, str]) -> None:
         shown = f"[{host}]" if ":" in host else host
         given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": str(port)}
         ready = f"ready on http://{shown}:{port}"
-        await launcher.run([serve, projector], {**wiring, **given}, ready)
+        await launcher.run([serve, projector], servers, {**wiring, **given}, ready)
 
 
 @asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]]]:
-    """Postgres and Redis, embedded where no URL is set; what a node must know, once they serve."""
+async def _servers(
+    settings: Settings,
+) -> AsyncIterator[tuple[Awaitable[dict[str, str]], list[Kept]]]:
+    """Postgres and Redis, embedded where no URL is set.
+
+    What a node must know, once they serve; and those that are ours, to be kept alive from then on.
+    """
     folder = Path(settings.data_dir)
     claim_data_folder(folder)
     postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
@@ -151,8 +157,9 @@ async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]
         }
 
     starting = asyncio.create_task(start(), name="servers")
+    given = ((postgres, settings.database_url), (redis, settings.redis_url))
     try:
-        yield starting
+        yield starting, [Kept(server) for server, url in given if url is None]
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import click
 import msgspec
@@ -123,19 +124,32 @@ class Node:
             await self._process.wait()
 
 
-async def run(nodes: Sequence[Node], wiring: Mapping[str, str], ready: str) -> None:
-    """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are."""
+class Kept(Protocol):
+    """What is started again whenever it ends, until that is of no use."""
+
+    name: str
+
+    async def keep_alive(self) -> None: ...
+
+
+async def run(
+    nodes: Sequence[Node], servers: Sequence[Kept], wiring: Mapping[str, str], ready: str
+) -> None:
+    """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are.
+
+    `servers`: those of ours that the nodes need; they run already.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopping.set)
     await asyncio.gather(*(node.start(wiring) for node in nodes))
     click.echo(ready)
-    await _until(stopping, nodes)
+    await _until(stopping, [*nodes, *servers])
 
 
-async def _until(stopping: asyncio.Event, nodes: Sequence[Node]) -> None:
-    keeping = [asyncio.create_task(node.keep_alive(), name=node.name) for node in nodes]
+async def _until(stopping: asyncio.Event, kept: Sequence[Kept]) -> None:
+    keeping = [asyncio.create_task(each.keep_alive(), name=each.name) for each in kept]
     stop = asyncio.create_task(stopping.wait(), name="stop")
     done, _ = await asyncio.wait([stop, *keeping], return_when=asyncio.FIRST_COMPLETED)
     for task in [stop, *keeping]:

@@ -7,6 +7,7 @@ Rules of this file:
 - A folder has one user at a time. A server inherits the lock on its files, so the lock is free
   exactly when the last of its processes is gone, whoever started it.
 - A folder is either whole or absent, whenever the first start was interrupted.
+- A server that ended is started again where it listened before: whoever has its URL finds it.
 - Every wait ends; what went wrong becomes one line of `EmbeddedServerError`.
 
 Layout of a data folder: `stampede.json` (marker), `stampede.lock`, and for each server NAME its
@@ -83,8 +84,11 @@ REDIS_SETTINGS = {
 class EmbeddedPostgres:
     """A Postgres of our own in `folder`; user and database are called `stampede`."""
 
+    name = "Postgres"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._sockets: Path | None = None
         self._server: _Child | None = None
 
     async def start(self) -> str:
@@ -98,17 +102,22 @@ class EmbeddedPostgres:
                 # We hold the lock, so it is stale; Postgres itself would take the process that has
                 # this number today for the one that wrote it.
                 (self._folder / "postmaster.pid").unlink(missing_ok=True)
-                sockets = _fresh_sockets(self._folder)
+                sockets = self._sockets = _fresh_sockets(self._folder, self._sockets)
                 command = [*unprivileged, *_dying_with_us("QUIT"), str(binaries / "postgres")]
                 command += ["-D", str(self._folder), "-c", f"unix_socket_directories={sockets}"]
                 for name, value in POSTGRES_SETTINGS.items():
                     command += ["-c", f"{name}={value}"]
-                self._server = _spawn("Postgres", command, self._folder, lock)
+                self._server = _spawn(self.name, command, self._folder, lock)
             undo.push_async_callback(self.stop)
             dsn = f"postgresql://stampede@/stampede?host={sockets}&port=5432"
             await self._server.until_ready(lambda: _postgres_answers(dsn))
             undo.pop_all()
         return dsn
+
+    async def ended(self) -> int:
+        """How it ended, once it has; only between `start` and `stop`."""
+        assert self._server is not None
+        return await self._server.code()
 
     async def stop(self) -> None:
         """Stop it with a checkpoint if that is quick, else as a crash would: both are safe."""
@@ -121,8 +130,11 @@ class EmbeddedPostgres:
 class EmbeddedRedis:
     """A Valkey or Redis of our own in `folder`, appending to a file that is synced each second."""
 
+    name = "Valkey"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._sockets: Path | None = None
         self._server: _Child | None = None
 
     async def start(self) -> str:
@@ -131,7 +143,8 @@ class EmbeddedRedis:
         async with AsyncExitStack() as undo:
             async with _sole_use(self._folder) as lock:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
-                socket = _fresh_sockets(self._folder) / "redis.sock"
+                self._sockets = _fresh_sockets(self._folder, self._sockets)
+                socket = self._sockets / "redis.sock"
                 command = [*_dying_with_us("TERM"), str(binary)]
                 command += ["--dir", str(self._folder), "--unixsocket", str(socket)]
                 for name, value in REDIS_SETTINGS.items():
@@ -141,6 +154,11 @@ class EmbeddedRedis:
             await self._server.until_ready(lambda: _redis_answers(socket))
             undo.pop_all()
         return f"unix://{socket}"
+
+    async def ended(self) -> int:
+        """How it ended, once it has; only between `start` and `stop`."""
+        assert self._server is not None
+        return await self._server.code()
 
     async def stop(self) -> None:
         """Stop it, its append-only file synced."""
@@ -165,6 +183,19 @@ class _Child:
             if time.monotonic() > deadline:
                 raise self.failure(f"did not answer within {START_S_MAX:.0f} s")
             await asyncio.sleep(POLL_S)
+
+    async def code(self) -> int:
+        """Its exit code, once it has one."""
+        if self.process.poll() is None:
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            pidfd = os.pidfd_open(self.process.pid)
+            loop.add_reader(pidfd, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+        return self.process.wait()
 
     async def ended(self, seconds_max: float) -> bool:
         return await _comes_true(lambda: self.process.poll() is not None, seconds_max)
@@ -272,10 +303,15 @@ async def _redis_answers(socket: Path) -> bool:
     return answer == b"+PONG\r\n"
 
 
-def _fresh_sockets(folder: Path) -> Path:
-    """A short folder for sockets, in place of the one that a killed run may have left."""
+def _fresh_sockets(folder: Path, earlier: Path | None) -> Path:
+    """A short folder for sockets, in place of the one that a killed run may have left.
+
+    `earlier`: where this process had it before, and will have it again.
+    """
     _remove_sockets(folder)
-    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=SOCKETS_PARENT))
+    if earlier is not None:
+        earlier.mkdir(mode=0o700)
+    sockets = earlier or Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=SOCKETS_PARENT))
     _beside(folder, "sockets").symlink_to(sockets)
     return sockets
 
