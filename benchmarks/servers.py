@@ -53,7 +53,7 @@ class Endpoint:
     def cpu_seconds(self) -> float:
         """What the process that answers has used; of ours, the child that serves."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        serving = [p for p in children if "--role=serve" in Path(f"/proc/{p}/cmdline").read_text()]
+        serving = [p for p in children if "--role=engine" in Path(f"/proc/{p}/cmdline").read_text()]
         answers = serving[0] if serving else self.pid
         stat = Path(f"/proc/{answers}/stat").read_text()
         user, system = stat.rsplit(")", 1)[1].split()[11:13]

@@ -8,10 +8,12 @@ the node alone: it keeps the launcher quick to start, and small.
 import asyncio
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,6 +30,8 @@ from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.keeping import Kept
 from persistence.migrations import MigrationError, prepare
 
+ROLES = ("gateway", "engine", "projector")
+
 
 class Secrets(msgspec.Struct, frozen=True):
     token_secret: str
@@ -42,26 +46,48 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="Address to listen on (STAMPEDE_HTTP_HOST).")
 @click.option("--port", type=int, help="Port; 0 picks a free one (STAMPEDE_HTTP_PORT).")
-def up(host: str | None, port: int | None) -> None:
-    """Serve until SIGINT or SIGTERM, with embedded servers where no URLs are set."""
+@click.option("--gateways", type=click.IntRange(1, 64), help="Processes for HTTP alone.")
+@click.option("--engines", type=click.IntRange(1, 64), help="Processes that own sales alone.")
+def up(host: str | None, port: int | None, gateways: int | None, engines: int | None) -> None:
+    """Serve until SIGINT or SIGTERM, with embedded servers where no URLs are set.
+
+    One process is gateway and engine both, unless --gateways or --engines sets them apart.
+    """
     given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": None if port is None else str(port)}
     environment = {**os.environ, **{name: value for name, value in given.items() if value}}
-    _or_one_line(_up, environment)
+    apart = gateways is not None or engines is not None
+    counts = {"gateway": gateways or 1, "engine": engines or 1} if apart else {}
+    _or_one_line(partial(_up, counts=counts), environment)
 
 
 @main.command()
-@click.option("--role", type=click.Choice(["all", "serve", "projector"]), default="all")
+@click.option("--role", "roles", type=click.Choice([*ROLES, "all"]), multiple=True, default=["all"])
+@click.option(
+    "--name", help="Its name among the nodes, the host's by default (STAMPEDE_NODE_NAME)."
+)
+@click.option("--ops-port", help="Port of its health and metrics alone (STAMPEDE_OPS_PORT).")
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--life-fd", type=int, hidden=True)
-def node(role: str, listen_fd: int | None, ready_fd: int | None, life_fd: int | None) -> None:
+def node(
+    roles: tuple[str, ...],
+    name: str | None,
+    ops_port: str | None,
+    listen_fd: int | None,
+    ready_fd: int | None,
+    life_fd: int | None,
+) -> None:
     """Run one process against the servers that DATABASE_URL and REDIS_URL name."""
 
     async def run(environment: Mapping[str, str]) -> None:
-        from gateway.node import run as run_node  # while the servers start
+        from gateway.node import Fds  # while the servers start
+        from gateway.node import run as run_node
 
         told = _told(life_fd) if life_fd is not None else {}
-        await run_node(read({**environment, **told}), role, listen_fd, ready_fd, life_fd)
+        given = {"STAMPEDE_NODE_NAME": name, "STAMPEDE_OPS_PORT": ops_port}
+        settings = read({**environment, **told, **{n: v for n, v in given.items() if v}})
+        played = set(ROLES) if "all" in roles else set(roles)
+        await run_node(settings, played, Fds(listen_fd, ready_fd, life_fd))
 
     _or_one_line(run, os.environ)
 
@@ -110,16 +136,16 @@ def _or_one_line(
         sys.exit(1)
 
 
-async def _up(environment: Mapping[str, str]) -> None:
+async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None:
     settings = read(environment)
     configure_logging(settings.log == "on")
     launcher.allow_many_connections()
     listening = launcher.listen(settings.http_host, settings.http_port)
-    fd = listening.fileno()
-    serve = Node("serve", ["--role=serve", f"--listen-fd={fd}"], [fd])
-    projector = Node("projector", ["--role=projector"], [])
+    # On a database that others share, a node's name says on which machine it lives.
+    prefix = f"{socket.gethostname()}/" if settings.database_url is not None else ""
+    nodes = _nodes(counts, prefix, listening.fileno())
     async with _servers(settings) as (starting, servers), AsyncExitStack() as stack:
-        for node in (serve, projector):
+        for node in nodes:
             stack.push_async_callback(node.stop)
             await node.spawn()
         wiring = await starting
@@ -128,7 +154,22 @@ async def _up(environment: Mapping[str, str]) -> None:
         shown = f"[{host}]" if ":" in host else host
         given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": str(port)}
         ready = f"ready on http://{shown}:{port}"
-        await launcher.run([serve, projector], servers, {**wiring, **given}, ready)
+        await launcher.run(nodes, servers, {**wiring, **given}, ready)
+
+
+def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]:
+    """`counts` by role; empty: one process for HTTP and sales."""
+    nodes = [Node("projector", ["--role=projector"], [])]
+    if not counts:
+        arguments = ["--role=gateway", "--role=engine", f"--listen-fd={listen_fd}"]
+        return [Node(f"{prefix}node-1", arguments, [listen_fd]), *nodes]
+    for role, count in counts.items():
+        shared = {"gateway": [listen_fd]}.get(role, [])
+        listening = [f"--listen-fd={fd}" for fd in shared]
+        for number in range(1, count + 1):
+            arguments = [f"--role={role}", "--ops-port=0", *listening]
+            nodes.append(Node(f"{prefix}{role}-{number}", arguments, shared))
+    return nodes
 
 
 @asynccontextmanager

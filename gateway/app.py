@@ -5,6 +5,7 @@ counts, times and logs.
 """
 
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -12,10 +13,10 @@ from aiohttp import web
 from engine.runtime.faults import Fault
 from gateway.auth import Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
-from gateway.ports import PORTS, Ports
+from gateway.ports import PORTS, READINESS, Ports, Readiness
 from gateway.problems import CODE, Problem, answered, of_fault
 from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
-from gateway.routes import ROUTES
+from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
 from gateway.routing import Handler, Route, admit
 from gateway.telemetry import RequestLog
@@ -109,13 +110,23 @@ def _of_http_exception(error: web.HTTPException) -> Problem:
             return Problem(error.status, "malformed_request", error.reason)
 
 
-def build(ports: Ports) -> web.Application:
+def build(ports: Ports, readiness: Callable[[], Awaitable[Readiness]]) -> web.Application:
     production = ports.settings.production
     routes = [route for route in ROUTES if not (production and route.development_only)]
     edge = Edge(ports)
     app = web.Application(middlewares=[edge.handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
+    app[READINESS] = readiness
     app[DESCRIPTION] = Description.of(routes)
     for route in routes:
         edge.add(route, app.router)
+    return app
+
+
+def build_operations(readiness: Callable[[], Awaitable[Readiness]]) -> web.Application:
+    """Health and metrics of a process alone: for a port that only those who run it can reach."""
+    app = web.Application()
+    app[READINESS] = readiness
+    for route in operations.ROUTES:
+        app.router.add_route(route.method, route.path, route.handler)
     return app

@@ -71,7 +71,7 @@ class Node:
         self._ready, says_ready = os.pipe()
         watched, self._life = os.pipe()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "node", *self._arguments),
+            *(sys.executable, "-m", "gateway", "node", f"--name={self.name}", *self._arguments),
             f"--ready-fd={says_ready}",
             f"--life-fd={watched}",
             pass_fds=[*self._fds, says_ready, watched],

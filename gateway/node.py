@@ -1,6 +1,8 @@
 """One process: what of the house runs in it, and how its parts are joined.
 
-With `gateway/__main__.py` the only file that sees every room.
+With `gateway/__main__.py` the only file that sees every room. A process has one or more roles: the
+engine owns shards, the gateway answers HTTP, the projector copies facts into tables. What is pushed
+last on the stack ends first: HTTP before the engine behind it, both before their connections.
 """
 
 import asyncio
@@ -9,20 +11,24 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Coroutine
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import aiohttp
 import asyncpg
 import msgspec
 from aiohttp import web
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from engine.runtime.mailbox import LocalMailbox
-from engine.runtime.supervisor import Limits, Supervisor
+from engine.runtime.limits import Limits
+from engine.runtime.mailbox import NearestMailbox
+from engine.runtime.ownership import Lease, Ownership
+from engine.runtime.ports import Mailbox
+from engine.runtime.remote import RemoteMailbox
+from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
-from gateway.app import build
+from gateway.app import build, build_operations
 from gateway.auth import Credentials
 from gateway.chores import Chores
 from gateway.logs import configure_logging
@@ -31,21 +37,27 @@ from gateway.ports import Ports, Readiness
 from gateway.settings import Settings, SettingsError
 from persistence.catalogue import Catalogue
 from persistence.healing import heal
-from persistence.journal import PostgresJournal
+from persistence.journal import NodeName, PostgresJournal
+from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
 from persistence.projector import Projector
 from persistence.reading import Projections
 from persistence.sandbox import SandboxBooks
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
+from persistence.streams import RedisStreams, connect
 from persistence.transactions import AWAY
 
-_STOP_S = 8.0
+_HAND_OVER_S = 4.0
+_STOP_S = 4.0
 _PROJECTOR_NICENESS = 5  # selling goes first
 
 
 class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)  # counts while the machine sleeps, too
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -60,29 +72,28 @@ class Needs(msgspec.Struct, frozen=True):
     webhook_secret: str
 
 
-async def run(
-    settings: Settings,
-    role: str,
-    listen_fd: int | None,
-    ready_fd: int | None,
-    life_fd: int | None,
-) -> None:
+class Fds(msgspec.Struct, frozen=True):
+    """What the launcher passes down: where to listen, to say ready, and to see it go."""
+
+    listen: int | None = None
+    ready: int | None = None
+    life: int | None = None
+
+
+async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
     configure_logging(settings.log == "on")
     needs = _needs(settings)
-    stopping = _stop_signal(life_fd)
-    if role == "all":
+    stopping = _stop_signal(fds.life)
+    if fds.life is None:  # else the launcher has done it
         await prepare(needs.database_url, settings.shards)
     async with AsyncExitStack() as stack:
-        work: list[Awaitable[None]] = []
-        if role in ("all", "projector"):
-            work.append(await _projector(needs.database_url, role, stack))
-        if role in ("all", "serve"):
-            await _serve(settings, needs, listen_fd, stopping, stack, work)
-        if ready_fd is not None:
-            os.write(ready_fd, b"!")
-            os.close(ready_fd)
+        node = Node(settings, needs, roles, stopping, stack)
+        await node.start(fds.listen)
+        if fds.ready is not None:
+            os.write(fds.ready, b"!")
+            os.close(fds.ready)
         _calm_the_collector()
-        await _until(stopping, work)
+        await node.until_told_to_stop()
 
 
 def _calm_the_collector() -> None:
@@ -116,101 +127,204 @@ def _launcher_gone(loop: asyncio.AbstractEventLoop, life_fd: int, stopping: asyn
     stopping.set()
 
 
-async def _until(stopping: asyncio.Event, work: list[Awaitable[None]]) -> None:
-    """Run until told to stop; background work that ends by itself is a bug and ends the process."""
-    stop = asyncio.ensure_future(stopping.wait())
-    tasks = [asyncio.ensure_future(each) for each in work]
-    done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in (stop, *tasks):
-        task.cancel()
-    await asyncio.gather(stop, *tasks, return_exceptions=True)
-    for ended in done - {stop}:
-        ended.result()
-        raise RuntimeError("background work ended")
+class Node:
+    """The parts of one process, by its roles."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        needs: Needs,
+        roles: Collection[str],
+        stopping: asyncio.Event,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._needs = needs
+        self._roles = sorted(roles)
+        self._stopping = stopping
+        self._stack = stack
+        self._clock = SystemClock()
+        self._observer = telemetry.RuntimeObserver()
+        self._name = NodeName(settings.node_name or socket.gethostname(), uuid4().hex)
+        self._work: list[asyncio.Task[None]] = []
+        self._supervisor: Supervisor | None = None
+        self._ownership: Ownership | None = None
+        self._remote: RemoteMailbox | None = None
 
-async def _projector(database_url: str, role: str, stack: AsyncExitStack) -> Awaitable[None]:
-    if role == "projector":
-        os.nice(_PROJECTOR_NICENESS)
-    # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
-    # nor have the journal wait for it there.
-    connection = await asyncpg.connect(
-        database_url,
-        timeout=10,
-        server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
-    )
-    stack.push_async_callback(connection.close)
-    return Projector(connection, heal).run(telemetry.LAG.set)
+    async def start(self, listen_fd: int | None) -> None:
+        if "projector" in self._roles:
+            await self._start_projector()
+        if self._roles == ["projector"]:
+            return
+        self._redis = connect(self._needs.redis_url)
+        self._stack.push_async_callback(self._redis.aclose)
+        self._streams = RedisStreams(self._redis)
+        self._edge_pool = await self._pool("edge")
+        operations = await self._listen_for_operations()
+        if "engine" in self._roles:
+            await self._start_engine(operations)
+        if "gateway" in self._roles:
+            await self._start_gateway(listen_fd)
 
+    async def until_told_to_stop(self) -> None:
+        """Background work that ends by itself is a bug and ends the process."""
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        done, _ = await asyncio.wait([stop, *self._work], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for ended in done - {stop}:
+            ended.result()
+            raise RuntimeError(f"{ended.get_name()} ended")
+        if self._ownership is not None:
+            await asyncio.wait(
+                [asyncio.create_task(self._ownership.resign())], timeout=_HAND_OVER_S
+            )
 
-async def _serve(
-    settings: Settings,
-    needs: Needs,
-    listen_fd: int | None,
-    stopping: asyncio.Event,
-    stack: AsyncExitStack,
-    work: list[Awaitable[None]],
-) -> None:
-    listening = (
-        launcher.listen(settings.http_host, settings.http_port)
-        if listen_fd is None
-        else socket.socket(fileno=listen_fd)
-    )
-    # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
-    # that waits for its sale must never hold the connection that the sale needs.
-    engine_pool = await stack.enter_async_context(_pool(needs.database_url, "engine"))
-    edge_pool = await stack.enter_async_context(_pool(needs.database_url, "edge"))
-    redis = Redis.from_url(needs.redis_url)
-    stack.push_async_callback(redis.aclose)
-    journal = PostgresJournal(needs.database_url, engine_pool)
-    stack.push_async_callback(journal.close)
-    clock = SystemClock()
-    supervisor = Supervisor(
-        journal=journal,
-        snapshots=Snapshots(RedisSnapshots(redis), PostgresSnapshots(engine_pool)),
-        clock=clock,
-        observer=telemetry.RuntimeObserver(),
-        shards=settings.shards,
-        limits=Limits(),
-    )
-    telemetry.DEPTH.set_function(lambda: supervisor.depth)
-    telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
-    await supervisor.start()
-    deciding = asyncio.create_task(supervisor.run(), name="supervisor")
-    stack.push_async_callback(_stop_deciding, supervisor, deciding)
+    def _do(self, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._work.append(task)
+        return task
 
-    http = await stack.enter_async_context(aiohttp.ClientSession())
-    mailbox = LocalMailbox(supervisor)
+    def _do_until_the_end(self, name: str, work: Coroutine[None, None, None]) -> None:
+        self._stack.push_async_callback(_cancel, self._do(name, work))
 
-    async def readiness() -> Readiness:
-        return await _readiness(supervisor, edge_pool, redis, stopping)
+    # -- roles -----------------------------------------------------------------------------
 
-    ports = Ports(
-        settings=settings,
-        clock=clock,
-        credentials=Credentials(needs.token_secret),
-        mailbox=mailbox,
-        catalogue=Catalogue(edge_pool, mailbox),
-        sale_views=RedisSaleViews(redis, settings.shards),
-        projections=Projections(edge_pool),
-        payments=_payments(settings.production, needs.webhook_secret, edge_pool, http, listening),
-        readiness=readiness,
-    )
-    runner = web.AppRunner(build(ports), access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
-    work += [asyncio.shield(deciding), *Chores(ports).all()]
+    async def _start_projector(self) -> None:
+        if self._roles == ["projector"]:
+            os.nice(_PROJECTOR_NICENESS)
+        # What it writes can be made again, and its offset goes with it: it need not wait for the
+        # disk, nor have the journal wait for it there.
+        connection = await asyncpg.connect(
+            self._needs.database_url,
+            timeout=10,
+            server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
+        )
+        self._stack.push_async_callback(connection.close)
+        projector = Projector(connection, heal)
+        self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
 
+    async def _start_engine(self, address: str) -> None:
+        # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
+        # that waits for its sale must never hold the connection that the sale needs.
+        pool = await self._pool("engine")
+        journal = PostgresJournal(self._needs.database_url, pool, self._name)
+        self._stack.push_async_callback(journal.close)
+        lease = Lease()
+        membership = PostgresMembership(
+            self._needs.database_url,
+            self._name,
+            roles=self._roles,
+            address=address,
+            ttl_s=lease.ttl_s,
+        )
+        self._stack.push_async_callback(membership.close)
+        supervisor = self._supervisor = Supervisor(
+            journal=journal,
+            snapshots=Snapshots(RedisSnapshots(self._redis), PostgresSnapshots(pool)),
+            clock=self._clock,
+            observer=self._observer,
+            shards=self._settings.shards,
+            limits=Limits(),
+        )
+        telemetry.DEPTH.set_function(lambda: supervisor.depth)
+        telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
+        telemetry.SHARDS.set_function(lambda: len(supervisor.shards_owned))
+        ownership = self._ownership = Ownership(
+            node=self._name.name,
+            membership=membership,
+            journal=journal,
+            streams=self._streams,
+            supervisor=supervisor,
+            clock=self._clock,
+            observer=self._observer,
+            shards=self._settings.shards,
+            lease=lease,
+        )
+        self._stack.push_async_callback(ownership.leave)
+        self._do_until_the_end("ownership", ownership.run())
+        deciding = self._do("supervisor", supervisor.run())
+        self._stack.push_async_callback(_stop_deciding, supervisor, deciding)
+        await ownership.begun.wait()
 
-def _pool(database_url: str, name: str) -> asyncpg.Pool:
-    return asyncpg.create_pool(
-        database_url,
-        min_size=1,
-        max_size=8,
-        command_timeout=10,
-        server_settings={"application_name": f"stampede {name}"},
-    )
+    async def _start_gateway(self, listen_fd: int | None) -> None:
+        settings, needs = self._settings, self._needs
+        remote = self._remote = RemoteMailbox(
+            streams=self._streams,
+            clock=self._clock,
+            observer=self._observer,
+            gateway=self._name.incarnation,
+            shards=settings.shards,
+        )
+        telemetry.REMOTE.set_function(lambda: remote.depth)
+        self._do_until_the_end("remote mailbox", remote.run())
+        mailbox: Mailbox = remote
+        if self._supervisor is not None:
+            mailbox = NearestMailbox(self._supervisor, remote)
+        listening = (
+            launcher.listen(settings.http_host, settings.http_port)
+            if listen_fd is None
+            else socket.socket(fileno=listen_fd)
+        )
+        http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        ports = Ports(
+            settings=settings,
+            clock=self._clock,
+            credentials=Credentials(needs.token_secret),
+            mailbox=mailbox,
+            catalogue=Catalogue(self._edge_pool, mailbox),
+            sale_views=RedisSaleViews(self._redis, settings.shards),
+            projections=Projections(self._edge_pool),
+            payments=_payments(
+                settings.production, needs.webhook_secret, self._edge_pool, http, listening
+            ),
+        )
+        await self._serve(build(ports, self._readiness), listening)
+        for chore in Chores(ports).all():
+            self._do_until_the_end("chore", chore)
+
+    async def _listen_for_operations(self) -> str:
+        """Where health and metrics of this process are read: a port of their own, if asked for."""
+        settings = self._settings
+        if settings.ops_port is None:
+            return f"http://{settings.http_host}:{settings.http_port}"
+        listening = launcher.listen(settings.http_host, settings.ops_port)
+        await self._serve(build_operations(self._readiness), listening)
+        host, port = listening.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def _serve(self, app: web.Application, listening: socket.socket) -> None:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
+
+    async def _pool(self, name: str) -> asyncpg.Pool:
+        return await self._stack.enter_async_context(
+            asyncpg.create_pool(
+                self._needs.database_url,
+                min_size=1,
+                max_size=8,
+                command_timeout=10,
+                server_settings={"application_name": f"stampede {name}"},
+            )
+        )
+
+    async def _readiness(self) -> Readiness:
+        reasons = []
+        if self._stopping.is_set():
+            reasons.append("draining")
+        if self._ownership is not None and self._ownership.trouble is not None:
+            reasons.append(self._ownership.trouble)
+        if self._supervisor is not None and self._supervisor.recovering:
+            reasons.append("the journal does not answer")
+        owns_nothing = self._supervisor is None or not self._supervisor.shards_owned
+        if self._remote is not None and self._remote.away and owns_nothing:
+            reasons.append("the streams to the owners do not answer")
+        parts = {
+            "postgres": await _state(self._edge_pool.fetchval("SELECT 1")),
+            "redis": await _state(self._redis.ping()),
+        }
+        return Readiness(not reasons, reasons, parts)
 
 
 def _payments(
@@ -238,30 +352,17 @@ def _payments(
     return Sandbox(SandboxBooks(pool), webhook_secret, deliver)
 
 
-async def _readiness(
-    supervisor: Supervisor, pool: asyncpg.Pool, redis: Redis, stopping: asyncio.Event
-) -> Readiness:
-    lost = supervisor.lost_shards()
-    reasons = []
-    if stopping.is_set():
-        reasons.append("draining")
-    if lost:
-        reasons.append(f"another node owns the shards {lost}")
-    if supervisor.recovering:
-        reasons.append("the journal does not answer")
-    parts = {
-        "postgres": await _state(pool.fetchval("SELECT 1")),
-        "redis": await _state(redis.ping()),
-    }
-    return Readiness(not reasons, reasons, parts)
-
-
 async def _state(asked: Awaitable[object]) -> str:
     try:
         await asyncio.wait_for(asked, timeout=1)
     except (*AWAY, RedisError):
         return "away"
     return "up"
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _stop_deciding(supervisor: Supervisor, deciding: asyncio.Task[None]) -> None:

@@ -65,7 +65,7 @@ class Ports(Struct, frozen=True):
     sale_views: SaleViews
     projections: Projections
     payments: PaymentProvider | None
-    readiness: Callable[[], Awaitable[Readiness]]
 
 
+READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")
 PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)

@@ -9,6 +9,7 @@ from engine.runtime.faults import (
     Fault,
     JournalUnavailable,
     MailboxFull,
+    MailboxUnavailable,
     NotOwner,
     OutcomeUnknown,
     SaleDied,
@@ -55,6 +56,7 @@ STATUS: dict[Reason, int] = {
 
 _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     MailboxFull: (503, "overloaded", True),
+    MailboxUnavailable: (503, "overloaded", True),
     DeadlinePassed: (503, "overloaded", True),
     NotOwner: (503, "overloaded", True),
     SaleUnavailable: (503, "overloaded", True),

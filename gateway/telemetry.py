@@ -17,6 +17,7 @@ from prometheus_client import Gauge, Histogram
 
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5)
 _WRITE_AFTER_S = 0.05
+_QUIET_S = 5.0  # after a line that every reader of a stream would repeat
 _encode_lines = msgspec.json.Encoder().encode_lines
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -34,7 +35,11 @@ LOADED = Counted("stampede_sales_loaded", "Sales brought to life")
 REPLAYED = Counted("stampede_facts_replayed", "Facts replayed while loading")
 LOAD_TIME = Histogram("stampede_sale_load_seconds", "Time to load a sale", buckets=_LATENCIES_S)
 DEATHS = Counted("stampede_sale_deaths", "Actors that died of a bug")
-SHARDS_LOST = Counted("stampede_shards_lost", "Shards that another node took over")
+SHARDS = Gauge("stampede_shards_owned", "Shards that this process owns")
+SHARDS_MOVED = Counted("stampede_shards_moved", "Shards taken and given up", ["how"])
+LEASE_FAILURES = Counted("stampede_lease_failures", "Leases that could not be renewed")
+STREAM_FAILURES = Counted("stampede_stream_failures", "Calls to the streams that failed")
+REMOTE = Gauge("stampede_remote_calls", "Calls to other processes that wait for an answer")
 JOURNAL_FAILURES = Counted("stampede_journal_failures", "Appends that failed or are unknown")
 SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could not be stored")
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
@@ -47,6 +52,7 @@ class RuntimeObserver:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("runtime")
+        self._quiet_until_s = 0.0
 
     def turn_committed(self, letters: int, facts: int, seconds: float) -> None:
         COMMITS.observe(seconds)
@@ -65,8 +71,25 @@ class RuntimeObserver:
         DEATHS.inc()
         self._log.error("sale died", sale_id=sale_id, exc_info=error)
 
+    def shard_taken(self, shard_id: int) -> None:
+        SHARDS_MOVED.labels("taken").inc()
+
+    def shard_handed_over(self, shard_id: int, successor: str) -> None:
+        SHARDS_MOVED.labels("handed_over").inc()
+        self._log.info("shard handed over", shard_id=shard_id, successor=successor)
+
+    def lease_failed(self, error: BaseException) -> None:
+        LEASE_FAILURES.inc()
+        self._log.warning("lease not renewed", error=repr(error), cause=repr(error.__cause__))
+
+    def streams_failed(self, error: BaseException) -> None:
+        STREAM_FAILURES.inc()
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + _QUIET_S
+            self._log.warning("streams away", error=repr(error), cause=repr(error.__cause__))
+
     def shard_lost(self, shard_id: int) -> None:
-        SHARDS_LOST.inc()
+        SHARDS_MOVED.labels("lost").inc()
         self._log.error("shard lost to another node", shard_id=shard_id)
 
     def journal_failed(self, error: BaseException) -> None:

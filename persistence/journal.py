@@ -17,46 +17,71 @@ import msgspec
 from engine.facts import Entry
 from engine.ids import personal_key_id
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
-from engine.runtime.ports import Batch, Grant
+from engine.runtime.ports import Batch, Consumed, Grant
 from persistence.transactions import AWAY
 
 APPEND_TIMEOUT_S = 5.0
 READ_ROWS = 500
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_consumed = msgspec.msgpack.Decoder(Consumed).decode
 _decode = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
 _T = TypeVar("_T")
 
 _APPEND = """
 WITH batches AS (
     SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[],
-                         $6::bigint[]) AS b (shard_id, epoch, seq, sale_ids, batch, crc)
+                         $6::bigint[], $7::bytea[])
+        AS b (shard_id, epoch, seq, sale_ids, batch, crc, inbox)
 ), fenced AS (
-    UPDATE shards s SET last_seq = b.seq
+    UPDATE shards s SET last_seq = b.seq, inbox = coalesce(b.inbox, s.inbox)
     FROM batches b
-    WHERE s.shard_id = b.shard_id AND s.epoch = b.epoch AND s.last_seq = b.seq - 1
+    WHERE s.shard_id = b.shard_id AND s.epoch = b.epoch
+      AND s.last_seq = b.seq - (b.batch IS NOT NULL)::int
     RETURNING s.shard_id
 ), written AS (
     INSERT INTO journal (shard_id, seq, epoch, sale_ids, batch, crc)
     SELECT b.shard_id, b.seq, b.epoch, string_to_array(b.sale_ids, ','), b.batch, b.crc
     FROM batches b JOIN fenced USING (shard_id)
+    WHERE b.batch IS NOT NULL
 ), keys AS (
     INSERT INTO personal_keys (order_id, key_id, key)
     SELECT k.order_id, k.key_id, k.key
-    FROM unnest($7::int[], $8::text[], $9::bytea[], $10::bytea[])
+    FROM unnest($8::int[], $9::text[], $10::bytea[], $11::bytea[])
         AS k (shard_id, order_id, key_id, key)
     JOIN fenced USING (shard_id)
 )
 SELECT shard_id FROM fenced
 """
 
+# What another live node owns stays its own; a process that was replaced by a later one of its name
+# takes nothing any more.
 _ACQUIRE = """
-INSERT INTO shards (shard_id, epoch) SELECT unnest($1::int[]), 1
-ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1
+INSERT INTO shards (shard_id, epoch, owner) SELECT unnest($1::int[]), 1, $2
+ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner
+WHERE (shards.owner IS NOT DISTINCT FROM excluded.owner
+       OR NOT EXISTS (SELECT FROM nodes
+                      WHERE name = shards.owner AND lease_until > clock_timestamp()))
+  AND NOT EXISTS (SELECT FROM nodes WHERE name = excluded.owner AND incarnation <> $3)
+RETURNING shard_id
+"""
+
+_REACQUIRE = """
+UPDATE shards s SET epoch = s.epoch + 1
+FROM unnest($1::int[], $2::bigint[]) AS g (shard_id, epoch)
+WHERE s.shard_id = g.shard_id AND s.epoch = g.epoch
+RETURNING s.shard_id
+"""
+
+_RELEASE = """
+WITH released AS (
+    UPDATE shards SET owner = $3 WHERE shard_id = $1 AND epoch = $2 RETURNING shard_id
+)
+SELECT pg_notify('stampede_shards', shard_id::text) FROM released
 """
 
 _GRANTS = """
-SELECT s.shard_id, s.epoch, s.last_seq,
+SELECT s.shard_id, s.epoch, s.last_seq, s.inbox,
        (SELECT max(j.seq) FROM journal j WHERE j.shard_id = s.shard_id) AS newest
 FROM shards s WHERE s.shard_id = ANY($1::int[])
 """
@@ -67,18 +92,26 @@ WHERE shard_id = $1 AND seq > $2 AND sale_ids @> ARRAY[$3]
 ORDER BY seq LIMIT $4
 """
 
-# Sales with a pending order by the projection, and all that the projection has not read yet.
+# Sales with a pending order by the projection, whatever their shard, and all of these shards that
+# the projection has not read yet.
 _UNSETTLED = """
 SELECT DISTINCT event_id FROM orders WHERE status = 'PENDING'
 UNION
 SELECT DISTINCT unnest(j.sale_ids)
 FROM journal j LEFT JOIN projection_offsets o USING (shard_id)
-WHERE j.seq > coalesce(o.seq, 0)
+WHERE j.shard_id = ANY($1::int[]) AND j.seq > coalesce(o.seq, 0)
 UNION
 SELECT e.event_id FROM events e
 WHERE e.status = 'CANCELLED' AND e.opened
   AND EXISTS (SELECT 1 FROM orders WHERE orders.event_id = e.event_id AND status = 'CONFIRMED')
 """
+
+
+class NodeName(msgspec.Struct, frozen=True):
+    """Who writes: `incarnation` tells a process from an earlier one of that name."""
+
+    name: str
+    incarnation: str
 
 
 class CorruptJournal(Exception):
@@ -90,8 +123,9 @@ class PostgresJournal:
 
     append_statement = _APPEND
 
-    def __init__(self, dsn: str, pool: asyncpg.Pool) -> None:
+    def __init__(self, dsn: str, pool: asyncpg.Pool, node: NodeName) -> None:
         self._dsn = dsn
+        self._node = node
         self.pool = pool
         self._writer: asyncpg.Connection | None = None
         self._append: Any = None
@@ -101,18 +135,36 @@ class PostgresJournal:
             await self._writer.close(timeout=2)
 
     async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
-        ids = sorted(shard_ids)
-        return await _translated(self._acquire(ids))
+        async def acquire() -> list[Grant]:
+            if self._append is None:
+                await self._reconnect()
+            node = self._node
+            rows = await self.pool.fetch(_ACQUIRE, sorted(shard_ids), node.name, node.incarnation)
+            return await self._grants(rows)
 
-    async def _acquire(self, ids: list[int]) -> list[Grant]:
-        await self._reconnect()
-        assert self._writer is not None
-        await self._writer.execute(_ACQUIRE, ids)
-        rows = await self._writer.fetch(_GRANTS, ids)
+        return await _translated(acquire())
+
+    async def reacquire(self, grants: Sequence[Grant]) -> list[Grant]:
+        async def reacquire() -> list[Grant]:
+            await self._reconnect()
+            columns = [grant.shard_id for grant in grants], [grant.epoch for grant in grants]
+            return await self._grants(await self.pool.fetch(_REACQUIRE, *columns))
+
+        return await _translated(reacquire())
+
+    async def _grants(self, taken: Sequence[asyncpg.Record]) -> list[Grant]:
+        """Read only after the epochs were bumped, or the last batch could be missed."""
+        rows = await self.pool.fetch(_GRANTS, [row["shard_id"] for row in taken])
         for row in rows:
             if (row["newest"] or 0) != row["last_seq"]:
                 raise CorruptJournal(f"shard {row['shard_id']} ends at {row['newest']}: {row}")
-        return [Grant(row["shard_id"], row["epoch"], row["last_seq"]) for row in rows]
+        return [
+            Grant(row["shard_id"], row["epoch"], row["last_seq"], _consumed(row["inbox"]))
+            for row in rows
+        ]
+
+    async def release(self, grant: Grant, successor: str | None) -> None:
+        await _translated(self.pool.execute(_RELEASE, grant.shard_id, grant.epoch, successor))
 
     async def _reconnect(self) -> None:
         """A fresh connection: what an old one may still have in flight is fenced by the epoch."""
@@ -163,7 +215,7 @@ class PostgresJournal:
                 return
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
-        rows = await _translated(self.pool.fetch(_UNSETTLED))
+        rows = await _translated(self.pool.fetch(_UNSETTLED, list(shard_ids)))
         return [row[0] for row in rows]
 
 
@@ -174,8 +226,12 @@ def decode(blob: bytes, crc: int) -> tuple[Entry, ...]:
     return _decode(blob)
 
 
+def _consumed(inbox: bytes | None) -> Consumed:
+    return _decode_consumed(inbox) if inbox is not None else Consumed()
+
+
 def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
-    blobs = [_encode(batch.entries) for batch in batches]
+    blobs = [_encode(batch.entries) if batch.entries else None for batch in batches]
     keys = [(b.shard_id, order_id, key) for b in batches for order_id, key in b.personal_keys]
     return (
         [batch.shard_id for batch in batches],
@@ -183,7 +239,8 @@ def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
         [batch.seq for batch in batches],
         [",".join({entry.sale_id for entry in batch.entries}) for batch in batches],
         blobs,
-        [zlib.crc32(blob) for blob in blobs],
+        [zlib.crc32(blob) if blob is not None else None for blob in blobs],
+        [_encode(b.consumed) if b.consumed is not None else None for b in batches],
         [shard_id for shard_id, _, _ in keys],
         [order_id for _, order_id, _ in keys],
         [personal_key_id(key) for _, _, key in keys],

@@ -82,13 +82,13 @@ class Server:
         await self._reading
         return code
 
-    async def node_pid(self, role: str = "serve") -> int:
-        """The process of a role, as /proc shows it among the launcher's children."""
+    async def node_pid(self, name: str = "node-1") -> int:
+        """The process of that name, as /proc shows it among the launcher's children."""
         for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
-            if f"--role={role}" in command:
+            if f"--name={name}" in command:
                 return int(child)
-        raise LookupError(role)
+        raise LookupError(name)
 
 
 @asynccontextmanager

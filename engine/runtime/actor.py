@@ -14,6 +14,7 @@ from engine.commands import Command
 from engine.facts import Entry
 from engine.replies import Reply
 from engine.runtime.faults import Fault
+from engine.runtime.inbox import Arrival
 from engine.runtime.ports import Snapshot, SnapshotDelta
 from engine.sale import apply, decide, reply
 from engine.state import State
@@ -22,12 +23,17 @@ SNAPSHOT_KEPT_AFTER_END_MS = 30 * 24 * 60 * 60 * 1000
 
 
 class Letter(Struct, gc=False):
-    """A command on its way. `reply_to` is called exactly once, whatever happens."""
+    """A command on its way. `reply_to` is called exactly once, whatever happens.
+
+    `until_s`: by the clock that never goes back; afterwards nobody listens. `arrival`: where it
+    stood in the shard's stream, if it came by that.
+    """
 
     sale_id: str
     command: Command
-    deadline_ms: int
+    until_s: float
     reply_to: Callable[[Reply | Fault], None]
+    arrival: Arrival | None = None
 
 
 class Actor:

@@ -11,6 +11,10 @@ class MailboxFull(Fault):
     """More letters wait than can be answered in time."""
 
 
+class MailboxUnavailable(Fault):
+    """The way to the owner of the sale is cut; nothing was sent."""
+
+
 class DeadlinePassed(Fault):
     """The letter waited so long that nobody listens any more; it was not decided."""
 

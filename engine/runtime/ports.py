@@ -1,6 +1,6 @@
 """What the runtime needs from the world. Each port has one contract suite for all who offer it."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -8,22 +8,38 @@ from msgspec import Struct
 from engine.commands import Command
 from engine.facts import Entry
 from engine.replies import Reply
+from engine.runtime.faults import Fault
 from engine.state import SaleView
 
 
-class Grant(Struct, frozen=True, gc=False):
+class Consumed(Struct, frozen=True, array_like=True):
+    """How far a shard's stream is decided: all up to the entry `after`, and some beyond it.
+
+    `beyond`: (entry id, positions of the calls in it) of what was decided out of order, because a
+    call before it waited for its sale to be loaded.
+    """
+
+    after: str = "0-0"
+    beyond: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Grant(Struct, frozen=True):
     """The right to write a shard's journal after `last_seq`, until a higher epoch is granted."""
 
     shard_id: int
     epoch: int
     last_seq: int
+    consumed: Consumed = Consumed()
 
 
 class Batch(Struct, frozen=True):
-    """One row of the journal: what one shard decided in one turn.
+    """One row of the journal: what one shard decided in one turn, the `seq`-th.
+
+    Without entries it leaves no row, and `seq` is that of the last one: it says how far the stream
+    is decided, or only asks whether the shard is still ours.
 
     `personal_keys`: (order id, key) of the sealed data in the entries, kept beside the journal
-    and committed with it.
+    and committed with it. `consumed` None: as it was.
     """
 
     shard_id: int
@@ -31,11 +47,25 @@ class Batch(Struct, frozen=True):
     seq: int
     entries: tuple[Entry, ...]
     personal_keys: tuple[tuple[str, bytes], ...] = ()
+    consumed: Consumed | None = None
 
 
 class Journal(Protocol):
+    """The fence, and what is written behind it, by one node."""
+
     async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
-        """Take the shards over: bump each epoch, then read where its journal ends."""
+        """Take over those of the shards that no other live node owns.
+
+        Each epoch is bumped first, then it is read where the journal ends.
+        """
+        ...
+
+    async def reacquire(self, grants: Sequence[Grant]) -> list[Grant]:
+        """Bump the epochs of those grants that still hold, whatever their owner had in flight."""
+        ...
+
+    async def release(self, grant: Grant, successor: str | None) -> None:
+        """Give a shard up, to that node alone or to whoever wants it; nothing is in flight."""
         ...
 
     async def append(self, batches: Sequence[Batch]) -> frozenset[int]:
@@ -56,6 +86,79 @@ class Journal(Protocol):
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
         """Sales that may have a deadline ahead: none that has is missing."""
+        ...
+
+
+class Roster(Struct, frozen=True):
+    """Who lives and who owns what, at `now_ms` of the database's clock.
+
+    `accepted` False: another process lives under our name by now, and our lease is not renewed.
+    `living` have a lease; `willing` are those of them that would own shards.
+    """
+
+    now_ms: int
+    accepted: bool
+    living: frozenset[str]
+    willing: frozenset[str]
+    owner_by_shard: Mapping[int, str | None]
+
+
+class Membership(Protocol):
+    """This node among the others. Leases run by the database's clock."""
+
+    async def renew(self, *, willing: bool) -> Roster:
+        """Prolong our lease by its whole length. Raises JournalUnavailable."""
+        ...
+
+    async def leave(self) -> None:
+        """End our lease: others need not wait for it to run out."""
+        ...
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until somebody tells that a shard has been given up, at most so long."""
+        ...
+
+
+class Parcel(Struct, frozen=True, array_like=True):
+    """An entry of a shard's stream: the calls that one gateway sent together.
+
+    A call is (number, sale id, command); its answer goes to the gateway under its number, and is
+    of no use to anybody after the deadline.
+    """
+
+    entry_id: str
+    gateway: str
+    deadline_ms: int
+    calls: tuple[tuple[int, str, Command], ...]
+
+
+class Streams(Protocol):
+    """Calls from gateways to owners of shards, and answers back; ids of entries only grow.
+
+    Everything raises MailboxUnavailable where the streams are away.
+    """
+
+    async def send(self, shard_id: int, parcel: Parcel) -> None:
+        """Put it at the end of a shard's stream, which gives it its entry id.
+
+        Raises MailboxFull where too much waits there, OutcomeUnknown where nobody can tell.
+        """
+        ...
+
+    async def read(self, shard_id: int, after: str) -> list[Parcel]:
+        """What comes after that entry; empty when a while has brought nothing."""
+        ...
+
+    async def trim(self, shard_id: int, up_to: str) -> None:
+        """Forget all entries up to this one: they are decided, durably."""
+        ...
+
+    async def answer(self, gateway: str, answers: Sequence[tuple[int, Reply | Fault]]) -> None:
+        """Leave answers for a gateway; if it never fetches them they vanish by themselves."""
+        ...
+
+    async def answers(self, gateway: str) -> list[tuple[int, Reply | Fault]]:
+        """Fetch what was left for a gateway; empty when a while has brought nothing."""
         ...
 
 
@@ -115,7 +218,13 @@ class SnapshotStore(Protocol):
 
 
 class Clock(Protocol):
-    def now_ms(self) -> int: ...
+    def now_ms(self) -> int:
+        """The wall clock: it may be stepped."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Counts on while the process is stopped, and never back."""
+        ...
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -139,7 +248,15 @@ class Observer(Protocol):
 
     def sale_died(self, sale_id: str, error: BaseException) -> None: ...
 
+    def shard_taken(self, shard_id: int) -> None: ...
+
+    def shard_handed_over(self, shard_id: int, successor: str) -> None: ...
+
     def shard_lost(self, shard_id: int) -> None: ...
+
+    def lease_failed(self, error: BaseException) -> None: ...
+
+    def streams_failed(self, error: BaseException) -> None: ...
 
     def journal_failed(self, error: BaseException) -> None: ...
 

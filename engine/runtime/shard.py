@@ -12,7 +12,8 @@ from engine.commands import CheckIn, ReadDoors, UndoCheckIn
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
 from engine.runtime.faults import DeadlinePassed, Fault, MailboxFull, NotOwner
-from engine.runtime.ports import Grant
+from engine.runtime.inbox import Inbox
+from engine.runtime.ports import Batch, Grant
 
 _DOORS = (CheckIn, UndoCheckIn, ReadDoors)
 
@@ -49,7 +50,9 @@ class Shard:
         self.shard_id = grant.shard_id
         self.epoch = grant.epoch
         self.last_seq = grant.last_seq
+        self.inbox = Inbox(grant.consumed)
         self.lost = False
+        self.draining = False  # it takes nothing more in and does nothing by itself
         self.actor_by_sale: dict[str, Actor] = {}
         self._doors = Lane(letters_max=mailbox_max, sale_quota_max=sale_quota_max)
         self._others = Lane(letters_max=mailbox_max, sale_quota_max=sale_quota_max)
@@ -68,19 +71,22 @@ class Shard:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._doors.queue or self._others.queue or self._due)
+        due = self._due and not self.draining
+        return bool(self._doors.queue or self._others.queue or due)
 
     def _lane(self, letter: Letter) -> Lane:
         return self._doors if isinstance(letter.command, _DOORS) else self._others
 
     def offer(self, letter: Letter) -> None:
         """Take a letter in. Raises a Fault where it can't wait here."""
-        if self.lost:
+        if self.lost or self.draining:
             raise NotOwner
         self._lane(letter).admit(letter)
 
     def answer(self, letter: Letter, outcome: Reply | Fault) -> None:
         self._lane(letter).release(letter)
+        if letter.arrival is not None and not isinstance(outcome, NotOwner):
+            self.inbox.decide(letter.arrival)
         letter.reply_to(outcome)
 
     def take(self, letters_max: int) -> list[Letter]:
@@ -108,6 +114,8 @@ class Shard:
             self._due[sale_id] = None
 
     def take_due(self, sales_max: int) -> list[str]:
+        if self.draining:
+            return []
         taken = [sale_id for sale_id, _ in zip(self._due, range(sales_max), strict=False)]
         for sale_id in taken:
             del self._due[sale_id]
@@ -123,16 +131,21 @@ class Shard:
         del self.actor_by_sale[actor.sale_id]
         actor.state = None  # also for those who still hold the actor
 
-    def answer_overdue(self, now_ms: int) -> None:
+    def answer_overdue(self, now_s: float) -> None:
         """Nobody waits past the deadline, though nothing may be decided now."""
         for queue in (self._doors.queue, self._others.queue, *self._parked_by_sale.values()):
-            overdue = [letter for letter in queue if letter.deadline_ms < now_ms]
+            overdue = [letter for letter in queue if letter.until_s < now_s]
             if overdue:  # anywhere: what was put back is not in the order of its coming
-                in_time = [letter for letter in queue if letter.deadline_ms >= now_ms]
+                in_time = [letter for letter in queue if letter.until_s >= now_s]
                 queue.clear()
                 queue.extend(in_time)
             for letter in overdue:
                 self.answer(letter, DeadlinePassed())
+
+    def committed(self, batch: Batch) -> None:
+        self.last_seq = batch.seq
+        if batch.consumed is not None:
+            self.inbox.commit(batch.consumed)
 
     def resume(self, grant: Grant, undecided: list[Letter]) -> None:
         """Ours again under a new epoch: memory is worth nothing until it is loaded afresh."""

@@ -4,19 +4,22 @@ While an append is under way the next turn's letters gather: group commit withou
 never begins before the last one is durable, so whatever an answer was computed from is durable too
 when the answer leaves, a refusal or a replay as well.
 
+A refusal or a read that follows from memory alone goes out without an append only while we may
+trust that nobody else owns the shard; else the journal is asked whether it is ours still.
+
 An append ends in one of three ways. Committed: the answers go out. Fenced: another node owns the
-shard, it is unloaded and all who wait hear NotOwner. Unknown: the shards are acquired anew, with
-that the question is settled for ever, and the journal answers what the connection did not.
+shard, it is unloaded and all who wait hear NotOwner. Unknown: the shards are acquired anew from our
+own epochs, with that the question is settled for ever, and the journal answers what the connection
+did not.
 """
 
 import asyncio
+import math
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
-from msgspec import Struct
-
-from engine.commands import Command, NameAttendee, PlaceOrder, Sweep
+from engine.commands import Command, Sweep
 from engine.ids import shard_of
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
@@ -30,29 +33,14 @@ from engine.runtime.faults import (
     SaleUnavailable,
 )
 from engine.runtime.forgetting import Forgetter
+from engine.runtime.inbox import Arrival
+from engine.runtime.limits import Limits
 from engine.runtime.loading import Loader
 from engine.runtime.ports import Batch, Clock, Grant, Journal, Observer, SnapshotStore
 from engine.runtime.saving import Saver
 from engine.runtime.shard import Shard
 from engine.runtime.turn import Part
 from engine.runtime.wakes import Wakes
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """The runtime's bounds; the defaults suit one process of a small machine."""
-
-    mailbox_max: int = 20_000  # of a shard's lane
-    sale_quota_max: int = 16_000
-    turn_letters_max: int = 512
-    turn_sweeps_max: int = 2
-    sweep_orders_max: int = 500
-    letter_ttl_ms: int = 5_000
-    deaths_max: int = 3
-    loads_max: int = 8
-    reload_ms: int = 10_000  # before a sale that could not be loaded is tried again by itself
-    idle_ms: int = 10 * 60 * 1000
-    tick_s: float = 0.1
-    acquire_retry_s: float = 0.2
 
 
 class Supervisor:
@@ -74,10 +62,12 @@ class Supervisor:
         self._limits = limits
         self._random = random
         self._shard_by_id: dict[int, Shard] = {}
+        self._trusted_until_s = -math.inf
         self._in_flight: list[Part] = []
         self._tasks = asyncio.TaskGroup()
         self._wakes = Wakes()
         self._work = asyncio.Event()
+        self._turned = asyncio.Event()  # set, and replaced, at the end of every turn
         self._loads: set[asyncio.Task[None]] = set()
         self._ticked = False
         self._recovering = False
@@ -97,18 +87,33 @@ class Supervisor:
 
     # -- the way in ------------------------------------------------------------------------
 
+    def takes(self, sale_id: str) -> bool:
+        """Whether the sale is ours, and stays so as far as we know."""
+        shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
+        return shard is not None and not shard.draining
+
     def post(
-        self, sale_id: str, command: Command, reply_to: Callable[[Reply | Fault], None]
+        self,
+        sale_id: str,
+        command: Command,
+        reply_to: Callable[[Reply | Fault], None],
+        deadline_ms: int | None = None,
+        arrival: Arrival | None = None,
     ) -> None:
         """Leave a letter for a sale. Raises a Fault where it can't be taken."""
         try:
-            self._post(sale_id, command, reply_to)
+            self._post(sale_id, command, reply_to, deadline_ms, arrival)
         except Fault as fault:
             self._observer.letter_refused(type(fault).__name__)
             raise
 
     def _post(
-        self, sale_id: str, command: Command, reply_to: Callable[[Reply | Fault], None]
+        self,
+        sale_id: str,
+        command: Command,
+        reply_to: Callable[[Reply | Fault], None],
+        deadline_ms: int | None,
+        arrival: Arrival | None,
     ) -> None:
         shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
         if shard is None:
@@ -117,12 +122,12 @@ class Supervisor:
             raise SaleUnavailable
         if self._recovering:
             raise JournalUnavailable
-        deadline_ms = self._clock.now_ms() + self._limits.letter_ttl_ms
-        shard.offer(Letter(sale_id, command, deadline_ms, reply_to))
+        ttl_s = self._limits.letter_ttl_s
+        if deadline_ms is not None:
+            ttl_s = min(ttl_s, (deadline_ms - self._clock.now_ms()) / 1000)
+        until_s = self._clock.monotonic_s() + ttl_s
+        shard.offer(Letter(sale_id, command, until_s, reply_to, arrival))
         self._work.set()
-
-    def lost_shards(self) -> list[int]:
-        return [shard.shard_id for shard in self._shard_by_id.values() if shard.lost]
 
     @property
     def recovering(self) -> bool:
@@ -138,17 +143,56 @@ class Supervisor:
     def sales_loaded(self) -> int:
         return sum(len(shard.actor_by_sale) for shard in self._shard_by_id.values())
 
-    # -- life ------------------------------------------------------------------------------
+    # -- what is ours ----------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Take over every shard, and load the sales in which something may fall due."""
+    @property
+    def shards_owned(self) -> list[int]:
+        return list(self._shard_by_id)
+
+    def trust(self, until_s: float) -> None:
+        """Until then, by the clock that never goes back, no other node can have our shards."""
+        self._trusted_until_s = until_s
+
+    def take_over(self, grant: Grant) -> Shard:
         limits = self._limits
-        for grant in await self._journal.acquire(range(self._shards)):
-            self._shard_by_id[grant.shard_id] = Shard(
-                grant, mailbox_max=limits.mailbox_max, sale_quota_max=limits.sale_quota_max
-            )
-        for sale_id in await self._journal.unsettled(range(self._shards)):
+        shard = self._shard_by_id[grant.shard_id] = Shard(
+            grant, mailbox_max=limits.mailbox_max, sale_quota_max=limits.sale_quota_max
+        )
+        self._observer.shard_taken(grant.shard_id)
+        return shard
+
+    def remind(self, sale_ids: Iterable[str]) -> None:
+        """Load those of the sales that are ours: something may fall due in them."""
+        for sale_id in sale_ids:
             self._remind(sale_id)
+
+    async def drain(self, shard_id: int) -> Grant | None:
+        """Answer all letters of a shard, take no more in, and let go of it; None: it was lost."""
+        shard = self._shard_by_id[shard_id]
+        shard.draining = True
+        while not shard.lost and (shard.depth or any(p.shard is shard for p in self._in_flight)):
+            self._work.set()
+            await self._turned.wait()
+        if shard.lost:
+            return None
+        del self._shard_by_id[shard_id]
+        shard.close(NotOwner())
+        return shard.grant
+
+    def drop(self, shard_id: int) -> Grant:
+        """Decide nothing more in a shard, whatever waits there."""
+        shard = self._shard_by_id[shard_id]
+        self._unload(shard)
+        self._work.set()
+        return shard.grant
+
+    def _unload(self, shard: Shard) -> None:
+        if self._shard_by_id.get(shard.shard_id) is shard:
+            del self._shard_by_id[shard.shard_id]
+            self._observer.shard_lost(shard.shard_id)
+        shard.close(NotOwner())
+
+    # -- life ------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Decide until `stop`; whatever was taken in by then is answered, at death as well."""
@@ -179,12 +223,11 @@ class Supervisor:
         actors = [actor for shard in shards for actor in shard.actor_by_sale.values()]
         return [actor for actor in actors if actor.state is not None]
 
-    def _shard_of(self, sale_id: str) -> Shard:
-        return self._shard_by_id[shard_of(sale_id, self._shards)]
-
     def _remind(self, sale_id: str) -> None:
-        self._shard_of(sale_id).remind(sale_id)
-        self._work.set()
+        shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
+        if shard is not None:
+            shard.remind(sale_id)
+            self._work.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """A bug in the runtime's own tasks ends the process: nothing else may come of them."""
@@ -196,10 +239,11 @@ class Supervisor:
             now_ms = self._clock.now_ms()
             for sale_id in self._wakes.take_due(now_ms):
                 self._remind(sale_id)
+            now_s = self._clock.monotonic_s()
             for part in self._in_flight:
-                part.answer_late(now_ms)
+                part.answer_late(now_s)
             for shard in self._shard_by_id.values():
-                shard.answer_overdue(now_ms)
+                shard.answer_overdue(now_s)
             self._ticked = True
             self._work.set()
 
@@ -211,13 +255,15 @@ class Supervisor:
         await self._commit(self._in_flight)
         self._in_flight = []
         self._tend()
+        self._turned.set()
+        self._turned = asyncio.Event()
         if any(shard.has_work for shard in busy):
             self._work.set()
 
     def _decide(self, shard: Shard) -> Part:
         part = Part(shard)
         limits = self._limits
-        now_ms = self._clock.now_ms()
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
         for sale_id in shard.take_due(limits.turn_sweeps_max):
             actor = shard.actor(sale_id)
             if actor.state is None:
@@ -228,7 +274,7 @@ class Supervisor:
                 self._handle(part, actor, sweep, now_ms)
                 part.changed[sale_id] = actor
         for letter in shard.take(limits.turn_letters_max):
-            if letter.deadline_ms < now_ms:
+            if letter.until_s < now_s:
                 shard.answer(letter, DeadlinePassed())
                 continue
             actor = shard.actor(letter.sale_id)
@@ -240,7 +286,7 @@ class Supervisor:
             if isinstance(reply, SaleDied):
                 shard.answer(letter, reply)
             else:
-                part.answers.append((letter, reply))
+                part.decided(letter, reply)
         return part
 
     def _handle(self, part: Part, actor: Actor, command: Command, now_ms: int) -> Reply | SaleDied:
@@ -250,9 +296,7 @@ class Supervisor:
             self._bury(part, actor, bug)
             return SaleDied()
         if entries:
-            part.entries += entries
-            part.personal_keys += _personal_key(command)
-            part.changed[actor.sale_id] = actor
+            part.happened(actor, command, entries)
         return reply
 
     def _bury(self, part: Part, actor: Actor, bug: Exception) -> None:
@@ -263,14 +307,18 @@ class Supervisor:
         self._loader.died(actor.sale_id, bug)
 
     async def _commit(self, parts: list[Part]) -> None:
-        writing = [part for part in parts if part.entries]
+        trusted = self._clock.monotonic_s() < self._trusted_until_s  # asked after deciding
+        writing: list[Part] = []
+        silent: list[Part] = []
+        for part in parts:
+            must_ask = part.answers and not trusted
+            (writing if part.entries or part.from_afar or must_ask else silent).append(part)
         if writing:
             await self._append(writing)
         else:
             await asyncio.sleep(0)  # a storm of refusals must not starve those who ask
-        for part in parts:
-            if not part.entries:
-                self._settle(part)
+        for part in silent:
+            self._settle(part)
 
     async def _append(self, parts: list[Part]) -> None:
         began = time.perf_counter()
@@ -282,9 +330,9 @@ class Supervisor:
             self._observer.journal_failed(fault)
             await self._recover(parts, batches)
             return
-        for part in parts:
-            if part.shard.shard_id in committed:
-                part.shard.last_seq += 1
+        for part, batch in zip(parts, batches, strict=True):
+            if batch.shard_id in committed:
+                part.shard.committed(batch)
                 self._settle(part)
             else:
                 self._lose(part)
@@ -294,6 +342,9 @@ class Supervisor:
     def _settle(self, part: Part) -> None:
         """All that the part was computed from is durable."""
         shard = part.shard
+        if shard.lost:
+            part.deliver()
+            return
         for actor in part.changed.values():
             actor.journal_seq = shard.last_seq
             self._saver.lags(actor)
@@ -305,9 +356,8 @@ class Supervisor:
 
     def _lose(self, part: Part) -> None:
         """Fenced: what this turn decided for the shard never was."""
-        self._observer.shard_lost(part.shard.shard_id)
         part.refuse(NotOwner())
-        part.shard.close(NotOwner())
+        self._unload(part.shard)
 
     # -- the unknown end -------------------------------------------------------------------
 
@@ -322,26 +372,27 @@ class Supervisor:
             await self._clock.sleep(self._limits.acquire_retry_s)
         self._recovering = False
         grant_by_shard, landed = known
-        for part, stands in zip(parts, landed, strict=True):
-            self._resume(part, grant_by_shard.get(part.shard.shard_id), stands)
+        for part, batch, stands in zip(parts, batches, landed, strict=True):
+            if stands:
+                part.shard.committed(batch)
+                part.deliver()
+            self._resume(part, grant_by_shard.get(batch.shard_id))
 
     async def _find_out(self, batches: list[Batch]) -> tuple[dict[int, Grant], list[bool]] | None:
+        held = [Grant(batch.shard_id, batch.epoch, batch.seq) for batch in batches]
         try:
-            grants = await self._journal.acquire([batch.shard_id for batch in batches])
-            landed = [await self._journal.landed(batch) for batch in batches]
+            grants = await self._journal.reacquire(held)
+            landed = [bool(b.entries) and await self._journal.landed(b) for b in batches]
         except (JournalUnavailable, OutcomeUnknown) as fault:
             self._observer.journal_failed(fault)
             return None
         return {grant.shard_id: grant for grant in grants}, landed
 
-    def _resume(self, part: Part, grant: Grant | None, landed: bool) -> None:
-        if landed:
-            part.deliver()
-        if grant is None:
+    def _resume(self, part: Part, grant: Grant | None) -> None:
+        if grant is None or part.shard.lost:
             self._lose(part)
             return
-        undecided, part.answers = [letter for letter, _ in part.answers], []
-        part.shard.resume(grant, undecided)
+        part.shard.resume(grant, part.undecided())
         for actor in (*part.changed.values(), *part.broken):
             self._remind(actor.sale_id)
 
@@ -393,9 +444,3 @@ class Supervisor:
             self._saver.tick()
             self._forgetter.forget_some(self._shard_by_id.values())
         self._saver.send_some()
-
-
-def _personal_key(command: Command) -> list[tuple[str, bytes]]:
-    if isinstance(command, PlaceOrder | NameAttendee) and command.personal_key is not None:
-        return [(command.order_id, command.personal_key)]
-    return []

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from engine.commands import Command, NameAttendee, PlaceOrder
 from engine.facts import Entry
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
@@ -11,7 +12,11 @@ from engine.runtime.shard import Shard
 
 
 class Part(Struct):
-    """`changed`: sales with new facts or another deadline; `broken`: sales that a bug killed."""
+    """`changed`: sales with new facts or another deadline; `broken`: sales that a bug killed.
+
+    `from_afar`: letters of the shard's stream were decided, so the journal must hear of it though
+    there be no new facts.
+    """
 
     shard: Shard
     answers: list[tuple[Letter, Reply]] = []
@@ -19,15 +24,29 @@ class Part(Struct):
     personal_keys: list[tuple[str, bytes]] = []
     changed: dict[str, Actor] = {}
     broken: list[Actor] = []
+    from_afar: bool = False
+
+    def happened(self, actor: Actor, command: Command, entries: list[Entry]) -> None:
+        self.entries += entries
+        self.changed[actor.sale_id] = actor
+        if isinstance(command, PlaceOrder | NameAttendee) and command.personal_key is not None:
+            self.personal_keys.append((command.order_id, command.personal_key))
+
+    def decided(self, letter: Letter, reply: Reply) -> None:
+        self.answers.append((letter, reply))
+        if letter.arrival is not None:
+            self.shard.inbox.decide(letter.arrival)
+            self.from_afar = True
 
     def batch(self) -> Batch:
         shard = self.shard
         return Batch(
             shard.shard_id,
             shard.epoch,
-            shard.last_seq + 1,
+            shard.last_seq + bool(self.entries),
             tuple(self.entries),
             tuple(self.personal_keys),
+            shard.inbox.progress(),
         )
 
     def deliver(self) -> None:
@@ -40,10 +59,18 @@ class Part(Struct):
         for letter, _ in answers:
             self.shard.answer(letter, fault)
 
-    def answer_late(self, now_ms: int) -> None:
+    def undecided(self) -> list[Letter]:
+        """The letters again, as if nothing had been decided: nothing was, durably."""
+        letters, self.answers = [letter for letter, _ in self.answers], []
+        for letter in letters:
+            if letter.arrival is not None:
+                self.shard.inbox.put_back(letter.arrival)
+        return letters
+
+    def answer_late(self, now_s: float) -> None:
         """Nobody waits past the deadline for an append; the same key finds out how it ended."""
-        late = [letter for letter, _ in self.answers if letter.deadline_ms < now_ms]
+        late = [letter for letter, _ in self.answers if letter.until_s < now_s]
         if late:
-            self.answers = [answer for answer in self.answers if answer[0].deadline_ms >= now_ms]
+            self.answers = [answer for answer in self.answers if answer[0].until_s >= now_s]
         for letter in late:
             self.shard.answer(letter, OutcomeUnknown())

@@ -4,8 +4,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.http import answer
-from gateway.ports import Readiness
-from gateway.routing import ANYONE, Route, ports_of
+from gateway.ports import READINESS, Readiness
+from gateway.routing import ANYONE, Route
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -13,7 +13,7 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    readiness = await ports_of(request).readiness()
+    readiness = await request.app[READINESS]()
     return answer(readiness, 200 if readiness.ready else 503)
 
 

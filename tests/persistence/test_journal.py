@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Journal
-from persistence.journal import CorruptJournal, PostgresJournal
+from persistence.journal import CorruptJournal, NodeName, PostgresJournal
 from persistence.migrations import MigrationError, assert_shards
 from tests.persistence.databases import fresh_database
 from tests.runtime.journal_contract import SHARD, JournalContract, batch, history, placed
@@ -20,7 +20,8 @@ class UnfencedJournal(PostgresJournal):
     append_statement = """
         WITH batches AS (
             SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[],
-                                 $6::bigint[]) AS b (shard_id, epoch, seq, sale_ids, batch, crc)
+                                 $6::bigint[], $7::bytea[])
+                AS b (shard_id, epoch, seq, sale_ids, batch, crc, inbox)
         ), moved AS (
             UPDATE shards s SET last_seq = greatest(s.last_seq, b.seq)
             FROM batches b WHERE s.shard_id = b.shard_id RETURNING s.shard_id
@@ -28,7 +29,7 @@ class UnfencedJournal(PostgresJournal):
             INSERT INTO journal (shard_id, seq, epoch, sale_ids, batch, crc)
             SELECT shard_id, seq, epoch, string_to_array(sale_ids, ','), batch, crc FROM batches
         ), keys AS (
-            SELECT unnest($7::int[]), unnest($8::text[]), unnest($9::bytea[]), unnest($10::bytea[])
+            SELECT unnest($8::int[]), unnest($9::text[]), unnest($10::bytea[]), unnest($11::bytea[])
         )
         SELECT shard_id FROM moved
         """
@@ -49,8 +50,13 @@ async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
 @pytest_asyncio.fixture
 async def opened(dsn: str, pool: asyncpg.Pool) -> AsyncIterator[list[PostgresJournal]]:
     """Four journals over one database, the last two without the fence; closed at the end."""
-    kinds = (PostgresJournal, PostgresJournal, UnfencedJournal, UnfencedJournal)
-    journals = [kind(dsn, pool) for kind in kinds]
+    kinds = (
+        (PostgresJournal, "one"),
+        (PostgresJournal, "two"),
+        (UnfencedJournal, "one"),
+        (UnfencedJournal, "two"),
+    )
+    journals = [kind(dsn, pool, NodeName(name, "1")) for kind, name in kinds]
     yield journals
     for journal in journals:
         await journal.close()
@@ -78,7 +84,7 @@ class TestPostgresJournal(JournalContract):
 async def test_a_lost_connection_leaves_the_outcome_unknown_and_a_new_grant_settles_it(
     dsn: str, pool: asyncpg.Pool
 ) -> None:
-    journal = PostgresJournal(dsn, pool)
+    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
     (grant,) = await journal.acquire([SHARD])
     first = batch(grant, 1, placed(1))
     await journal.append([first])
@@ -89,7 +95,7 @@ async def test_a_lost_connection_leaves_the_outcome_unknown_and_a_new_grant_sett
     second = batch(grant, 2, placed(2))
     with pytest.raises((OutcomeUnknown, JournalUnavailable)):
         await journal.append([second])
-    (again,) = await journal.acquire([SHARD])
+    (again,) = await journal.reacquire([grant])
     assert (again.epoch, again.last_seq) == (grant.epoch + 1, 1)
     assert await journal.landed(first)
     assert not await journal.landed(second)
@@ -97,7 +103,7 @@ async def test_a_lost_connection_leaves_the_outcome_unknown_and_a_new_grant_sett
 
 
 async def test_a_changed_batch_is_found_by_its_checksum(dsn: str, pool: asyncpg.Pool) -> None:
-    journal = PostgresJournal(dsn, pool)
+    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
     (grant,) = await journal.acquire([SHARD])
     await journal.append([batch(grant, 1, placed(1))])
     await pool.execute("UPDATE journal SET batch = set_byte(batch, 5, 0)")
@@ -107,7 +113,7 @@ async def test_a_changed_batch_is_found_by_its_checksum(dsn: str, pool: asyncpg.
 
 
 async def test_a_journal_that_lost_its_end_is_not_written_on(dsn: str, pool: asyncpg.Pool) -> None:
-    journal = PostgresJournal(dsn, pool)
+    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
     (grant,) = await journal.acquire([SHARD])
     await journal.append([batch(grant, 1, placed(1))])
     await pool.execute("DELETE FROM journal")
@@ -117,7 +123,7 @@ async def test_a_journal_that_lost_its_end_is_not_written_on(dsn: str, pool: asy
 
 
 async def test_another_number_of_shards_is_refused(dsn: str, pool: asyncpg.Pool) -> None:
-    journal = PostgresJournal(dsn, pool)
+    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
     await journal.acquire(range(16))
     connection = await asyncpg.connect(dsn)
     await assert_shards(connection, 16)

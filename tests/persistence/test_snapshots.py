@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from engine.commands import EventTerms
 from engine.runtime.ports import Grant, SnapshotDelta
 from engine.state import Phase, SaleView
-from persistence.journal import PostgresJournal
+from persistence.journal import NodeName, PostgresJournal
 from persistence.snapshots import (
     PostgresSnapshots,
     RedisSaleViews,
@@ -36,7 +36,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest_asyncio.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with fresh_database(postgres_dsn) as dsn, asyncpg.create_pool(dsn, min_size=1) as made:
-        journal = PostgresJournal(dsn, made)
+        journal = PostgresJournal(dsn, made, NodeName("one", "1"))
         (grant,) = await journal.acquire([SHARD])
         for seq in range(1, 6):
             await journal.append([batch(grant, seq, placed(seq))])

@@ -13,7 +13,14 @@ from msgspec import Struct
 
 from engine import facts as f
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
-from engine.runtime.ports import Batch, Grant, Snapshot, SnapshotDelta, StoreUnavailable
+from engine.runtime.ports import (
+    Batch,
+    Consumed,
+    Grant,
+    Snapshot,
+    SnapshotDelta,
+    StoreUnavailable,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
@@ -59,6 +66,12 @@ class _Row(Struct, frozen=True):
     batch: bytes
 
 
+class Lease(Struct):
+    incarnation: int
+    until_s: float
+    willing: bool
+
+
 class MemoryJournal:
     """`fence=False` writes whoever asks: what the negative controls run on."""
 
@@ -66,6 +79,10 @@ class MemoryJournal:
         self._fence = fence
         self._epoch_by_shard: dict[int, int] = {}
         self._last_seq_by_shard: dict[int, int] = {}
+        self._consumed_by_shard: dict[int, Consumed] = {}
+        self.owner_by_shard: dict[int, str | None] = {}
+        self.leases: dict[str, Lease] = {}  # by node
+        self.moved = asyncio.Event()  # set, and replaced, when a shard is given up
         self._rows: list[_Row] = []
         self._late: list[Batch] = []
         self.personal_keys: list[tuple[str, bytes]] = []
@@ -75,18 +92,45 @@ class MemoryJournal:
         self.reads = Gate()
         self.appended: list[int] = []  # how many batches each append had
 
-    async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
+    async def acquire(self, shard_ids: Sequence[int], node: str = "node") -> list[Grant]:
         await asyncio.sleep(0)
         self._answer_if_here()
-        grants = [self._grant(shard_id) for shard_id in shard_ids]
+        free = [s for s in shard_ids if self.owner_by_shard.get(s) not in self.living - {node}]
+        grants = [self._grant(shard_id) for shard_id in free]
+        self.owner_by_shard.update(dict.fromkeys(free, node))
+        self._late_ones_arrive()
+        return grants
+
+    async def reacquire(self, grants: Sequence[Grant]) -> list[Grant]:
+        await asyncio.sleep(0)
+        self._answer_if_here()
+        held = [g.shard_id for g in grants if self._epoch_by_shard.get(g.shard_id) == g.epoch]
+        granted = [self._grant(shard_id) for shard_id in held]
+        self._late_ones_arrive()
+        return granted
+
+    async def release(self, grant: Grant, successor: str | None) -> None:
+        await asyncio.sleep(0)
+        self._answer_if_here()
+        if self._epoch_by_shard.get(grant.shard_id) == grant.epoch:
+            self.owner_by_shard[grant.shard_id] = successor
+            self.moved.set()
+            self.moved = asyncio.Event()
+
+    @property
+    def living(self) -> set[str]:
+        now_s = asyncio.get_running_loop().time()
+        return {name for name, lease in self.leases.items() if lease.until_s > now_s}
+
+    def _late_ones_arrive(self) -> None:
         late, self._late = self._late, []
         self._write(late)
-        return grants
 
     def _grant(self, shard_id: int) -> Grant:
         epoch = self._epoch_by_shard.get(shard_id, 0) + 1
         self._epoch_by_shard[shard_id] = epoch
-        return Grant(shard_id, epoch, self._last_seq(shard_id))
+        consumed = self._consumed_by_shard.get(shard_id, Consumed())
+        return Grant(shard_id, epoch, self._last_seq(shard_id), consumed)
 
     def _last_seq(self, shard_id: int) -> int:
         return self._last_seq_by_shard.get(shard_id, 0)
@@ -108,7 +152,7 @@ class MemoryJournal:
                 self._late += batches
                 raise OutcomeUnknown
             case Mishap.TAKEN_OVER:
-                await self.acquire([batch.shard_id for batch in batches])
+                await self.acquire([batch.shard_id for batch in batches], "another")
             case Mishap.ANSWER_LOST:
                 self._write(batches)
                 raise OutcomeUnknown
@@ -120,8 +164,13 @@ class MemoryJournal:
 
     def _take(self, batch: Batch) -> bool:
         mine = self._epoch_by_shard.get(batch.shard_id) == batch.epoch
-        if self._fence and not (mine and self._last_seq(batch.shard_id) == batch.seq - 1):
+        last_seq = batch.seq - bool(batch.entries)
+        if self._fence and not (mine and self._last_seq(batch.shard_id) == last_seq):
             return False
+        if batch.consumed is not None:
+            self._consumed_by_shard[batch.shard_id] = batch.consumed
+        if not batch.entries:
+            return True
         self._last_seq_by_shard[batch.shard_id] = batch.seq
         sale_ids = frozenset(entry.sale_id for entry in batch.entries)
         self._rows.append(_Row(batch.shard_id, batch.seq, sale_ids, _encode(batch)))
@@ -271,7 +320,11 @@ class Recorder:
         self.refused: list[str] = []
         self.loaded: list[tuple[str, int]] = []  # sale, facts replayed
         self.died: list[tuple[str, BaseException]] = []
+        self.taken: list[int] = []
+        self.handed_over: list[tuple[int, str]] = []
         self.lost: list[int] = []
+        self.lease_faults: list[BaseException] = []
+        self.stream_faults: list[BaseException] = []
         self.journal_faults: list[BaseException] = []
         self.snapshot_faults: list[BaseException] = []
 
@@ -286,6 +339,18 @@ class Recorder:
 
     def sale_died(self, sale_id: str, error: BaseException) -> None:
         self.died.append((sale_id, error))
+
+    def shard_taken(self, shard_id: int) -> None:
+        self.taken.append(shard_id)
+
+    def shard_handed_over(self, shard_id: int, successor: str) -> None:
+        self.handed_over.append((shard_id, successor))
+
+    def lease_failed(self, error: BaseException) -> None:
+        self.lease_faults.append(error)
+
+    def streams_failed(self, error: BaseException) -> None:
+        self.stream_faults.append(error)
 
     def shard_lost(self, shard_id: int) -> None:
         self.lost.append(shard_id)

@@ -21,14 +21,14 @@ from engine.order import OrderView
 from engine.rejections import Rejection
 from engine.replies import Replayed, Reply
 from engine.runtime.faults import Fault
+from engine.runtime.limits import Limits
 from engine.runtime.ports import Grant
-from engine.runtime.supervisor import Limits
 from engine.scan import ScanView
 from engine.state import SaleView
 from tests.engine.auditor import Auditor
 from tests.runtime.desk import BALCONY, FLOOR, SECOND_MS, Desk
 from tests.runtime.memory import MemoryJournal, Mishap
-from tests.runtime.world import NEIGHBOUR, SALE, STRANGER, Node, World
+from tests.runtime.world import NEIGHBOUR, SALE, SHARDS, STRANGER, Node, World
 
 SALES = (SALE, NEIGHBOUR, STRANGER)
 STEPS = 24
@@ -40,7 +40,7 @@ LIMITS = Limits(
     sale_quota_max=40,
     turn_letters_max=7,
     sweep_orders_max=2,
-    letter_ttl_ms=2 * SECOND_MS,
+    letter_ttl_s=2,
     idle_ms=5 * SECOND_MS,
     deaths_max=50,
     reload_ms=SECOND_MS,
@@ -67,6 +67,12 @@ class _Deposed:
 
     async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
         return []
+
+    async def reacquire(self, grants: Sequence[Grant]) -> list[Grant]:
+        return []
+
+    async def release(self, grant: Grant, successor: str | None) -> None:
+        pass
 
 
 class Simulation:
@@ -116,7 +122,7 @@ class Simulation:
         """What an orchestrator does."""
         while True:
             await asyncio.sleep(0.3)
-            if self.node.supervisor.lost_shards():
+            if len(self.node.supervisor.shards_owned) < SHARDS:
                 await self.node.kill()
             if self.node.running.done() or self.node in self.zombies:
                 await self._start_node()

@@ -171,7 +171,7 @@ async def test_while_the_journal_is_away_nothing_is_taken_in_and_all_who_wait_he
 
 async def test_who_waits_for_a_hanging_append_hears_at_the_deadline_that_nobody_knows() -> None:
     world = World()
-    async with world.node(letter_ttl_ms=1000) as node:
+    async with world.node(letter_ttl_s=1) as node:
         await node.open()
         world.journal.appends.shut()
         order = world.desk.place(SALE)
@@ -193,7 +193,7 @@ async def test_a_fenced_shard_answers_not_owner_to_all_who_wait_and_keeps_nothin
         world.journal.appends.open()
         faults = [await fault_of(asked) for asked in (*in_append, *behind)]
         assert faults == [NotOwner] * 4
-        assert node.supervisor.lost_shards() == [0]
+        assert node.supervisor.shards_owned == [1]
         assert world.observer.lost == [0]
         assert node.supervisor.sales_loaded == 1, "the other shard goes on"
         world.journal.reads.open()

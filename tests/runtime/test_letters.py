@@ -17,7 +17,7 @@ from engine.runtime.faults import (
     OutcomeUnknown,
     SaleUnavailable,
 )
-from engine.runtime.supervisor import Limits
+from engine.runtime.limits import Limits
 from engine.scan import DoorsView
 from tests.runtime.memory import Mishap
 from tests.runtime.world import (
@@ -74,11 +74,11 @@ async def test_who_waits_for_a_sale_that_does_not_load_hears_at_the_deadline() -
 async def test_a_late_letter_behind_a_younger_one_hears_in_time_too() -> None:
     """The doors go first, so who waits for a load does not wait in the order of coming."""
     world = World()
-    async with world.node(turn_letters_max=1, letter_ttl_ms=1000) as node:
+    async with world.node(turn_letters_max=1, letter_ttl_s=1) as node:
         world.journal.reads.shut()
         orders = [node.ask(world.desk.place(SALE)) for _ in range(3)]
         await asyncio.sleep(0)
-        world.clock.offset_ms += 500
+        world.clock.stopped_s += 0.5
         scan = node.ask(ReadDoors())
         await asyncio.sleep(0.7)
         assert [asked.done() for asked in (*orders, scan)] == [True] * 3 + [False]
@@ -115,7 +115,7 @@ async def test_a_load_of_an_old_epoch_ends_without_a_trace() -> None:
 
 async def test_a_letter_past_its_deadline_is_answered_undecided() -> None:
     world = World()
-    async with world.node(letter_ttl_ms=1000) as node:
+    async with world.node(letter_ttl_s=1) as node:
         await node.open()
         world.journal.appends.shut()
         first = node.ask(world.desk.place(SALE))
@@ -244,7 +244,7 @@ async def test_a_hot_sale_may_not_fill_the_mailbox_before_its_neighbours() -> No
 @pytest.mark.parametrize("where", ["loading", "append"])
 async def test_the_limit_counts_who_waits_for_a_load_or_an_append_as_well(where: str) -> None:
     world = World()
-    async with world.node(mailbox_max=10, sale_quota_max=4, letter_ttl_ms=1000) as node:
+    async with world.node(mailbox_max=10, sale_quota_max=4, letter_ttl_s=1) as node:
         if where == "append":
             await node.open(quantity=100)
         gate = world.journal.reads if where == "loading" else world.journal.appends
@@ -311,7 +311,7 @@ async def test_what_lies_past_its_deadline_when_its_turn_comes_is_not_decided() 
 async def test_no_letter_is_answered_twice_whatever_happens() -> None:
     world = World()
     answers: list[list[Reply | Fault]] = []
-    async with world.node(letter_ttl_ms=500) as node:
+    async with world.node(letter_ttl_s=0.5) as node:
         await node.open(SALE, NEIGHBOUR)
 
         def post(count: int) -> None:
@@ -328,7 +328,7 @@ async def test_no_letter_is_answered_twice_whatever_happens() -> None:
         await asyncio.sleep(0.4)
         world.journal.appends.open()
         await asyncio.sleep(0.2)
-        while not node.supervisor.lost_shards():
+        while 0 in node.supervisor.shards_owned:
             post(1)
             await asyncio.sleep(0.01)
         with pytest.raises(NotOwner):

@@ -31,13 +31,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """`offset_ms` steps the wall clock alone, as an operator or NTP would."""
+    """`offset_ms` steps the wall clock alone, as an operator or NTP would.
+
+    `stopped_s` is time that passed while the process could not see it.
+    """
 
     def __init__(self) -> None:
         self.offset_ms = NOON_MS
+        self.stopped_s = 0.0
 
     def now_ms(self) -> int:
         return self.offset_ms + round(asyncio.get_running_loop().time() * 1000)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time() + self.stopped_s
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

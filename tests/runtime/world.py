@@ -1,6 +1,7 @@
 """A world for nodes to live in: journal, snapshots and clock outlast them."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -11,8 +12,9 @@ from engine import facts as f
 from engine import snapshot
 from engine.replies import Reply
 from engine.runtime.faults import Fault
+from engine.runtime.limits import Limits
 from engine.runtime.mailbox import LocalMailbox
-from engine.runtime.supervisor import Limits, Supervisor
+from engine.runtime.supervisor import Supervisor
 from engine.sale import apply
 from engine.state import SaleView
 from tests.runtime.desk import Desk, sale_in_shard
@@ -81,7 +83,11 @@ class Node:
         self._mailbox = LocalMailbox(self.supervisor)
 
     async def start(self) -> None:
-        await self.supervisor.start()
+        supervisor, journal = self.supervisor, self.world.journal
+        for grant in await journal.acquire(range(SHARDS)):
+            supervisor.take_over(grant)
+        supervisor.remind(await journal.unsettled(range(SHARDS)))
+        supervisor.trust(math.inf)
         self.running = asyncio.create_task(self.supervisor.run())
         await asyncio.sleep(0)  # a task that is cancelled before it begins can answer nobody
 

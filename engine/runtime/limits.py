@@ -1,0 +1,20 @@
+"""The runtime's bounds. Everything has one."""
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The defaults suit one process of a small machine."""
+
+    mailbox_max: int = 20_000  # of a shard's lane
+    sale_quota_max: int = 16_000
+    turn_letters_max: int = 512
+    turn_sweeps_max: int = 2
+    sweep_orders_max: int = 500
+    letter_ttl_s: float = 5.0
+    deaths_max: int = 3
+    loads_max: int = 8
+    reload_ms: int = 10_000  # before a sale that could not be loaded is tried again by itself
+    idle_ms: int = 10 * 60 * 1000
+    tick_s: float = 0.1
+    acquire_retry_s: float = 0.2

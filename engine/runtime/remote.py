@@ -1,0 +1,151 @@
+"""The mailbox of sales that live in other processes: calls go by the owner's stream.
+
+What is asked in one turn of the loop, and while the shard's last parcel is on its way, goes
+together. A call that may have been sent is never sent again: the client's key is.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+
+from msgspec import Struct
+
+from engine.commands import Command
+from engine.ids import shard_of
+from engine.replies import Reply
+from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
+from engine.runtime.ports import Clock, Observer, Parcel, Streams
+
+CALLS_MAX = 256  # in a parcel
+AWAY_PAUSE_S = 0.2
+TICK_S = 0.1
+
+Call = tuple[int, str, Command]
+
+
+class _Waiting(Struct, gc=False):
+    future: asyncio.Future[Reply]
+    until_s: float
+
+
+class RemoteMailbox:
+    """`gateway` names this process and this life of it: answers to an earlier one are not ours."""
+
+    def __init__(
+        self,
+        *,
+        streams: Streams,
+        clock: Clock,
+        observer: Observer,
+        gateway: str,
+        shards: int,
+        waiting_max: int = 20_000,
+        letter_ttl_s: float = 5.0,
+    ) -> None:
+        self._streams = streams
+        self._clock = clock
+        self._observer = observer
+        self._gateway = gateway
+        self._shards = shards
+        self._waiting_max = waiting_max
+        self._letter_ttl_s = letter_ttl_s
+        self._numbers = count()
+        self._waiting: dict[int, _Waiting] = {}  # in the order of their deadlines
+        self._gathered: dict[int, list[Call]] = {}  # by shard, which has a sender while it is here
+        self._senders: set[asyncio.Task[None]] = set()
+        self._away = False
+
+    @property
+    def away(self) -> bool:
+        return self._away
+
+    @property
+    def depth(self) -> int:
+        """Calls without an answer."""
+        return len(self._waiting)
+
+    def ask(self, sale_id: str, command: Command) -> asyncio.Future[Reply]:
+        """The sale's durable answer. Raises a Fault, now or when awaited, where there is none."""
+        if self._away:
+            raise MailboxUnavailable
+        if len(self._waiting) >= self._waiting_max:
+            raise MailboxFull
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply] = loop.create_future()
+        number = next(self._numbers)
+        self._waiting[number] = _Waiting(future, self._clock.monotonic_s() + self._letter_ttl_s)
+        shard_id = shard_of(sale_id, self._shards)
+        call = (number, sale_id, command)
+        if shard_id in self._gathered:
+            self._gathered[shard_id].append(call)
+        else:
+            self._gathered[shard_id] = [call]
+            sender = loop.create_task(self._send(shard_id))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return future
+
+    async def run(self) -> None:
+        """Fetch answers until cancelled; then all who wait hear that nobody knows."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tick())
+                while True:
+                    await self._fetch()
+        finally:
+            for sender in self._senders:
+                sender.cancel()
+            self._answer(list(self._waiting), OutcomeUnknown())
+
+    async def _fetch(self) -> None:
+        try:
+            answers = await self._streams.answers(self._gateway)
+        except MailboxUnavailable as fault:
+            self._away = True
+            self._observer.streams_failed(fault)
+            await self._clock.sleep(AWAY_PAUSE_S)
+            return
+        self._away = False
+        for number, outcome in answers:
+            self._answer([number], outcome)
+
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(TICK_S)
+            self._answer(list(self._overdue(self._clock.monotonic_s())), OutcomeUnknown())
+
+    def _overdue(self, now_s: float) -> Iterator[int]:
+        for number, waiting in self._waiting.items():
+            if waiting.until_s >= now_s:
+                return
+            yield number
+
+    async def _send(self, shard_id: int) -> None:
+        gathered = self._gathered[shard_id]
+        try:
+            while gathered:
+                calls = [call for call in gathered[:CALLS_MAX] if call[0] in self._waiting]
+                del gathered[:CALLS_MAX]
+                if calls:
+                    await self._send_parcel(shard_id, calls)
+        finally:
+            del self._gathered[shard_id]
+
+    async def _send_parcel(self, shard_id: int, calls: list[Call]) -> None:
+        left_s = self._waiting[calls[0][0]].until_s - self._clock.monotonic_s()
+        deadline_ms = self._clock.now_ms() + round(left_s * 1000)
+        try:
+            await self._streams.send(shard_id, Parcel("", self._gateway, deadline_ms, tuple(calls)))
+        except Fault as fault:
+            self._observer.letter_refused(type(fault).__name__)
+            self._answer([number for number, _, _ in calls], fault)
+
+    def _answer(self, numbers: list[int], outcome: Reply | Fault) -> None:
+        for number in numbers:
+            waiting = self._waiting.pop(number, None)
+            if waiting is None or waiting.future.done():
+                continue
+            if isinstance(outcome, Fault):
+                waiting.future.set_exception(outcome)
+            else:
+                waiting.future.set_result(outcome)

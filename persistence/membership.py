@@ -1,0 +1,142 @@
+"""This node's lease among the others, by the database's clock alone.
+
+One connection, with time-outs far below the lease: a database that hangs must not make a node
+believe longer than it may.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from engine.runtime.faults import JournalUnavailable
+from engine.runtime.ports import Roster
+from persistence.journal import NodeName
+from persistence.transactions import AWAY
+
+TIMEOUT_S = 1.0
+FORGOTTEN_AFTER_S = 3600
+CHANNEL = "stampede_shards"
+
+# The first renewal takes the name over from an earlier process; later ones only prolong.
+_RENEW = """
+INSERT INTO nodes (name, incarnation, roles, host, pid, address, lease_until, leaving)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8)
+ON CONFLICT (name) DO UPDATE SET
+    incarnation = excluded.incarnation, roles = excluded.roles, host = excluded.host,
+    pid = excluded.pid, address = excluded.address, lease_until = excluded.lease_until,
+    leaving = excluded.leaving,
+    started_at = CASE WHEN nodes.incarnation = excluded.incarnation
+                      THEN nodes.started_at ELSE now() END
+WHERE $9 OR nodes.incarnation = excluded.incarnation
+RETURNING 1
+"""
+
+_LIVING = """
+SELECT name, NOT leaving AND 'engine' = ANY(roles) AS willing FROM nodes
+WHERE lease_until > clock_timestamp()
+"""
+
+_OWNERS = "SELECT shard_id, owner FROM shards"
+
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+class PostgresMembership:
+    def __init__(
+        self, dsn: str, node: NodeName, *, roles: Sequence[str], address: str, ttl_s: float
+    ) -> None:
+        self._dsn = dsn
+        self._node = node
+        self._roles = list(roles)
+        self._address = address
+        self._ttl_s = ttl_s
+        self._connection: asyncpg.Connection | None = None
+        self._joined = False
+        self._moved = asyncio.Event()
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close(timeout=TIMEOUT_S)
+
+    async def renew(self, *, willing: bool) -> Roster:
+        try:
+            return await self._renew(willing)
+        except (*AWAY, asyncpg.PostgresError) as error:
+            self._disconnect()
+            raise JournalUnavailable from error
+
+    async def _renew(self, willing: bool) -> Roster:
+        connection = await self._connected()
+        accepted = await connection.fetchval(
+            _RENEW,
+            self._node.name,
+            self._node.incarnation,
+            self._roles,
+            socket.gethostname(),
+            os.getpid(),
+            self._address,
+            self._ttl_s,
+            not willing,
+            not self._joined,
+        )
+        if not self._joined:
+            await self._forget_the_dead(connection)
+            self._joined = True
+        living = await connection.fetch(_LIVING)
+        owners = await connection.fetch(_OWNERS)
+        return Roster(
+            now_ms=await connection.fetchval(_NOW),
+            accepted=bool(accepted),
+            living=frozenset(row["name"] for row in living),
+            willing=frozenset(row["name"] for row in living if row["willing"]),
+            owner_by_shard={row["shard_id"]: row["owner"] for row in owners},
+        )
+
+    async def _forget_the_dead(self, connection: asyncpg.Connection) -> None:
+        await connection.execute(
+            "DELETE FROM nodes WHERE lease_until < clock_timestamp() - make_interval(secs => $1)",
+            FORGOTTEN_AFTER_S,
+        )
+
+    async def leave(self) -> None:
+        try:
+            connection = await self._connected()
+            await connection.execute(
+                "DELETE FROM nodes WHERE name = $1 AND incarnation = $2",
+                self._node.name,
+                self._node.incarnation,
+            )
+            await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+        except (*AWAY, asyncpg.PostgresError) as error:
+            self._disconnect()
+            raise JournalUnavailable from error
+
+    async def changed(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return
+        self._moved.clear()
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=TIMEOUT_S,
+                command_timeout=TIMEOUT_S,
+                server_settings={"application_name": "stampede membership"},
+            )
+            await self._connection.add_listener(CHANNEL, self._hear)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def _hear(self, *_: Any) -> None:
+        self._moved.set()
