@@ -18,7 +18,7 @@ import pytest_asyncio
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Batch, Grant
 from loadtests.nemesis.proxy import Disturbance, Kind, Link, Proxy
-from persistence.journal import PostgresJournal
+from persistence.journal import NodeName, PostgresJournal
 from tests.persistence.databases import fresh_database
 from tests.runtime.journal_contract import SHARD, batch, history, placed
 
@@ -95,7 +95,7 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
         pool = await stack.enter_async_context(asyncpg.create_pool(proxied, min_size=0, max_size=2))
         around = await asyncpg.connect(dsn)
         stack.push_async_callback(around.close)
-        journal = PostgresJournal(proxied, pool)
+        journal = PostgresJournal(proxied, pool, NodeName("one", "1"))
         stack.push_async_callback(journal.close)
         yield World(dsn, proxy, journal, around)
 
@@ -107,11 +107,11 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
 async def test_after_a_cut_the_journal_tells_truly_what_has_landed(
     world: World, kind: Kind, lands: bool
 ) -> None:
-    _, second = await world.written_once()
+    grant, second = await world.written_once()
     async with world.proxy.disturbed(Disturbance(kind)):
         with pytest.raises(OutcomeUnknown):
             await world.journal.append([second])
-    (again,) = await world.journal.acquire([SHARD])
+    (again,) = await world.journal.reacquire([grant])
     assert await world.journal.landed(second) is lands
     assert again.last_seq == (2 if lands else 1)
     third = batch(again, again.last_seq + 1, placed(3))
@@ -120,20 +120,20 @@ async def test_after_a_cut_the_journal_tells_truly_what_has_landed(
 
 
 async def test_without_a_connection_nothing_is_sent_and_it_says_so(world: World) -> None:
-    _, second = await world.written_once()
+    grant, second = await world.written_once()
     async with world.proxy.disturbed(Disturbance(Kind.CUT_BEFORE)):
         with pytest.raises(OutcomeUnknown):
             await world.journal.append([second])
         with pytest.raises(JournalUnavailable):
             await world.journal.append([second])
         with pytest.raises(JournalUnavailable):
-            await world.journal.acquire([SHARD])
-    await world.journal.acquire([SHARD])
+            await world.journal.reacquire([grant])
+    await world.journal.reacquire([grant])
     assert not await world.journal.landed(second)
 
 
 async def test_a_batch_that_arrives_after_the_takeover_never_lands(world: World) -> None:
-    _, second = await world.written_once()
+    grant, second = await world.written_once()
     old = await world.writer_pids()
     (writer,) = world.writers
     held = Disturbance(Kind.HOLD_REQUESTS, links=frozenset([writer]))
@@ -143,7 +143,7 @@ async def test_a_batch_that_arrives_after_the_takeover_never_lands(world: World)
         writer.cut()
         with pytest.raises(OutcomeUnknown):
             await appending
-        (again,) = await world.journal.acquire([SHARD])
+        (again,) = await world.journal.reacquire([grant])
         assert not await world.journal.landed(second)
         third = batch(again, 2, placed(3))
         assert await world.journal.append([third]) == {SHARD}
@@ -156,7 +156,7 @@ async def test_a_batch_that_arrives_after_the_takeover_never_lands(world: World)
 async def test_a_batch_in_flight_while_the_shard_is_taken_has_one_answer_for_ever(
     world: World,
 ) -> None:
-    _, second = await world.written_once()
+    grant, second = await world.written_once()
     old = await world.writer_pids()
     (writer,) = world.writers
     locker = await asyncpg.connect(world.dsn)
@@ -168,7 +168,7 @@ async def test_a_batch_in_flight_while_the_shard_is_taken_has_one_answer_for_eve
     writer.cut()
     with pytest.raises(OutcomeUnknown):
         await appending
-    acquiring = asyncio.ensure_future(world.journal.acquire([SHARD]))
+    acquiring = asyncio.ensure_future(world.journal.reacquire([grant]))
     await locking.rollback()
     await locker.close()
     (again,) = await acquiring
