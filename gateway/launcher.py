@@ -59,6 +59,8 @@ class Node:
     down the pipe that it watches afterwards, so that no secret stands in an environment.
     """
 
+    module = "gateway"  # what is run
+
     def __init__(self, name: str, arguments: Sequence[str], fds: list[int]) -> None:
         self.name = name
         self._arguments = arguments
@@ -71,7 +73,8 @@ class Node:
         self._ready, says_ready = os.pipe()
         watched, self._life = os.pipe()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "node", f"--name={self.name}", *self._arguments),
+            *(sys.executable, "-m", self.module, "node", f"--name={self.name}"),
+            *self._arguments,
             f"--ready-fd={says_ready}",
             f"--life-fd={watched}",
             pass_fds=[*self._fds, says_ready, watched],

@@ -55,6 +55,7 @@ _PROMISES: dict[str, Callable[[Ledger, Seen], Finding]] = {
     "a key places one order at most": promises.keys_place_one_order,
     "refused requests placed nothing": promises.refusals_placed_nothing,
     "confirmed orders have the tickets seen": promises.confirmed_orders_have_their_tickets,
+    "orders given up stay given up": promises.given_up_orders_stay_so,
     "answers at the doors are in the journal once": promises.scans_are_kept,
     "a ticket is in once at most": promises.admissions_stand_once,
     "nobody is in whom no device let in": promises.admissions_were_told,

@@ -88,6 +88,7 @@ class Seen:
     def __init__(self) -> None:
         self.order_by_key: dict[OrderKey, SeenOrder] = {}
         self.refused_orders: set[OrderKey] = set()
+        self.cancelled_orders: set[str] = set()  # given up by their buyers
         self.tickets_by_order: dict[str, tuple[SeenTicket, ...]] = {}
         self.scan_by_key: dict[ScanKey, tuple[str, SeenScan]] = {}  # with the token
         self.refused_scans: set[ScanKey] = set()
