@@ -13,6 +13,8 @@ import socket
 import time
 from collections.abc import Awaitable, Collection, Coroutine
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -42,6 +44,7 @@ from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
 from persistence.projector import Projector
 from persistence.reading import Projections
+from persistence.retention import Retention
 from persistence.sandbox import SandboxBooks
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
@@ -194,14 +197,15 @@ class Node:
             os.nice(_PROJECTOR_NICENESS)
         # What it writes can be made again, and its offset goes with it: it need not wait for the
         # disk, nor have the journal wait for it there.
-        connection = await asyncpg.connect(
-            self._needs.database_url,
-            timeout=10,
-            server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
-        )
-        self._stack.push_async_callback(connection.close)
+        connection = await self._connection("projector", synchronous_commit="off")
         projector = Projector(connection, heal)
         self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
+        hours = self._settings.journal_kept_hours
+        if hours is not None:
+            folder = self._settings.archive_dir or Path(self._settings.data_dir) / "archive"
+            connection = await self._connection("retention")
+            retention = Retention(connection, Path(folder), timedelta(hours=hours))
+            self._do_until_the_end("retention", retention.run())
 
     async def _start_engine(self, address: str) -> None:
         # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
@@ -297,6 +301,15 @@ class Node:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
+
+    async def _connection(self, name: str, **settings: str) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            self._needs.database_url,
+            timeout=10,
+            server_settings={"application_name": f"stampede {name}", **settings},
+        )
+        self._stack.push_async_callback(connection.close)
+        return connection
 
     async def _pool(self, name: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(

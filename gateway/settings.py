@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     doors_open_hours: NotNegative = 4.0
     transfer_cutoff_hours: NotNegative = 0.0
     rate_limits: Literal["on", "off"] = "on"
+    journal_kept_hours: NotNegative | None = None  # then it moves to files in `archive_dir`
+    archive_dir: str | None = None  # unset: `archive` in the data folder
     shards: Annotated[int, Meta(ge=1, le=1024)] = 16
     log: Literal["on", "off"] = "on"
     token_secret: Annotated[str, Meta(min_length=32)] | None = None

@@ -82,7 +82,8 @@ SELECT pg_notify('stampede_shards', shard_id::text) FROM released
 
 _GRANTS = """
 SELECT s.shard_id, s.epoch, s.last_seq, s.inbox,
-       (SELECT max(j.seq) FROM journal j WHERE j.shard_id = s.shard_id) AS newest
+       coalesce((SELECT max(seq) FROM journal j WHERE j.shard_id = s.shard_id), s.archived_seq)
+           AS newest
 FROM shards s WHERE s.shard_id = ANY($1::int[])
 """
 
@@ -90,6 +91,12 @@ _SUFFIX = """
 SELECT seq, epoch, batch, crc FROM journal
 WHERE shard_id = $1 AND seq > $2 AND sale_ids @> ARRAY[$3]
 ORDER BY seq LIMIT $4
+"""
+
+# Rows of the sale that come after may have gone to the archive: a durable snapshot has them.
+_CUT = """
+SELECT s.archived_seq > $2 AND coalesce(k.journal_seq, 0) > $2
+FROM shards s LEFT JOIN snapshots k ON k.sale_id = $3 WHERE s.shard_id = $1
 """
 
 # Sales with a pending order by the projection, whatever their shard, and all of these shards that
@@ -156,7 +163,7 @@ class PostgresJournal:
         """Read only after the epochs were bumped, or the last batch could be missed."""
         rows = await self.pool.fetch(_GRANTS, [row["shard_id"] for row in taken])
         for row in rows:
-            if (row["newest"] or 0) != row["last_seq"]:
+            if row["newest"] != row["last_seq"]:
                 raise CorruptJournal(f"shard {row['shard_id']} ends at {row['newest']}: {row}")
         return [
             Grant(row["shard_id"], row["epoch"], row["last_seq"], _consumed(row["inbox"]))
@@ -204,6 +211,7 @@ class PostgresJournal:
         return await _translated(find())
 
     async def suffix(self, shard_id: int, sale_id: str, after_seq: int) -> AsyncIterator[Batch]:
+        begin = after_seq
         while True:
             rows = await _translated(
                 self.pool.fetch(_SUFFIX, shard_id, after_seq, sale_id, READ_ROWS)
@@ -212,7 +220,10 @@ class PostgresJournal:
                 after_seq = row["seq"]
                 yield Batch(shard_id, row["epoch"], after_seq, decode(row["batch"], row["crc"]))
             if len(rows) < READ_ROWS:
-                return
+                break
+        # Last, or what was archived meanwhile would be missed.
+        if await _translated(self.pool.fetchval(_CUT, shard_id, begin, sale_id)):
+            raise JournalUnavailable("a newer snapshot is needed")
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
         rows = await _translated(self.pool.fetch(_UNSETTLED, list(shard_ids)))

@@ -207,13 +207,23 @@ class PostgresSnapshots:
         )
 
     async def is_history(self, snapshot: Snapshot) -> bool:
-        """Whether the journal has the batch that the snapshot ends with, as it was written."""
-        epoch = await self._pool.fetchval(
-            "SELECT epoch FROM journal WHERE shard_id = $1 AND seq = $2",
+        """Whether the journal has the batch that the snapshot ends with, as it was written.
+
+        Of what went to the archive our own snapshots are the history.
+        """
+        row = await self._pool.fetchrow(
+            """
+            SELECT j.epoch, s.archived_seq FROM shards s
+            LEFT JOIN journal j ON j.shard_id = s.shard_id AND j.seq = $2 WHERE s.shard_id = $1
+            """,
             snapshot.shard_id,
             snapshot.journal_seq,
         )
-        return epoch is not None and epoch <= snapshot.epoch
+        if row is None:
+            return False
+        if row["epoch"] is None:
+            return not snapshot.incremental and snapshot.journal_seq <= row["archived_seq"]
+        return bool(row["epoch"] <= snapshot.epoch)
 
 
 class Snapshots:

@@ -26,7 +26,8 @@ from engine.runtime.ports import Parcel
 PARCELS_MAX = 20_000  # in a stream
 READ_MAX = 200
 BLOCK_MS = 1_000
-SOCKET_TIMEOUT_S = 1.5  # more than a blocking read takes
+SOCKET_TIMEOUT_S = 2.5  # well above what a blocking read takes
+CONNECTIONS_MAX = 4_096  # each shard that is read blocks one
 ANSWERS_KEPT_MS = 15_000
 
 _SEND = """
@@ -71,6 +72,7 @@ def connect(url: str) -> Redis:
         url,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
+        max_connections=CONNECTIONS_MAX,
         retry=Retry(NoBackoff(), 0),
     )
 

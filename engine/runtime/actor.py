@@ -50,6 +50,7 @@ class Actor:
         self.saved: tuple[int, int] | None = None  # (epoch, seq) of the fast snapshot
         self.saving = False
         self.kept_seq = 0  # the fact that the durable snapshot has reached
+        self.kept_at_ms = 0  # when, by the wall clock
         self.now_ms = 0  # the latest instant it was asked at
 
     def begin(
@@ -59,6 +60,7 @@ class Actor:
         self.state = state
         self.journal_seq = journal_seq
         self.now_ms = max(clock_ms, state.header.now_ms)
+        self.kept_at_ms = clock_ms
         self.saved = None
         if loaded_from is not None and loaded_from.incremental:
             self.saved = (loaded_from.epoch, loaded_from.seq)

@@ -20,6 +20,7 @@ from engine.runtime.ports import (
 ENTITIES_MAX = 1_000  # a piece: what one encoding may cost the loop
 SAVES_MAX = 32  # under way at a time
 FACTS_BETWEEN_KEPT = 200_000  # bounds the replay should the fast store be lost: a second or so
+KEPT_AFTER_MS = 60 * 60 * 1000  # or the journal of a sale that never rests could not be archived
 PAUSE_MS = 1_000  # after a failure
 
 
@@ -96,8 +97,12 @@ class Saver:
         finally:
             actor.saving = False
             self._note(actor, delta, stored)
-        if stored and delta.whole and delta.seq - actor.kept_seq >= FACTS_BETWEEN_KEPT:
+        if stored and delta.whole and self._keep_due(actor, delta.seq):
             await self._keep(actor, delta.seq, None)
+
+    def _keep_due(self, actor: Actor, seq: int) -> bool:
+        waited_ms = self._clock.now_ms() - actor.kept_at_ms
+        return seq - actor.kept_seq >= FACTS_BETWEEN_KEPT or waited_ms >= KEPT_AFTER_MS
 
     async def _store(self, delta: SnapshotDelta) -> bool:
         try:
@@ -146,6 +151,7 @@ class Saver:
         before = actor.kept_seq
         if seq <= before:
             return
+        before_ms, actor.kept_at_ms = actor.kept_at_ms, self._clock.now_ms()
         actor.kept_seq = seq  # at once: one at a time
         try:
             if behind is not None:
@@ -154,4 +160,4 @@ class Saver:
                 await self._snapshots.keep_saved(actor.shard_id, actor.sale_id)
         except StoreUnavailable as error:
             self._observer.snapshot_failed(error)
-            actor.kept_seq = before
+            actor.kept_seq, actor.kept_at_ms = before, before_ms
