@@ -25,6 +25,7 @@ BACKLOG = 16_384
 RESTARTS_MAX = 10
 RESTARTS_WINDOW_S = 60.0
 RESTART_PAUSE_S = 0.2
+RESTART_PAUSE_S_MAX = 5.0
 STOP_S = 10.0
 
 
@@ -96,25 +97,34 @@ class Node:
             raise LaunchError(f"{self.name} did not start; see the lines above")
 
     async def keep_alive(self) -> None:
-        """Restart the process whenever it ends. Raises LaunchError if that is of no use."""
+        """Restart the process whenever it ends. Raises LaunchError if that is of no use.
+
+        One that does not even get ready waits for a server, most likely: it is tried again after
+        ever longer pauses, and the others go on meanwhile.
+        """
         deaths: deque[float] = deque(maxlen=RESTARTS_MAX)
+        pause_s = RESTART_PAUSE_S
         while True:
             assert self._process is not None
             code = await self._process.wait()
             os.close(self._life)
-            deaths.append(time.monotonic())
             self._log.error("process ended, restarting", process=self.name, code=code)
+            if pause_s == RESTART_PAUSE_S:
+                deaths.append(time.monotonic())
             if len(deaths) == RESTARTS_MAX and deaths[-1] - deaths[0] < RESTARTS_WINDOW_S:
                 raise LaunchError(f"{self.name} keeps ending (code {code}); see the lines above")
-            await asyncio.sleep(RESTART_PAUSE_S)
-            await self._start_again()
+            await asyncio.sleep(pause_s)
+            ready = await self._start_again()
+            pause_s = RESTART_PAUSE_S if ready else min(2 * pause_s, RESTART_PAUSE_S_MAX)
 
-    async def _start_again(self) -> None:
+    async def _start_again(self) -> bool:
         await self.spawn()
         try:
             await self._start()
         except LaunchError as error:
             self._log.error("restart failed", process=self.name, error=str(error))
+            return False
+        return True
 
     async def stop(self) -> None:
         if self._process is None or self._process.returncode is not None:

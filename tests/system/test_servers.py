@@ -13,10 +13,12 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from persistence.embedded import EmbeddedPostgres
 from tests.server import Server
 from tests.shop import Shop
 
 SERVES_AGAIN_S_MAX = 20.0
+OUTAGE_S = 12.0  # the projector alone would use up its restarts in less
 
 
 @pytest_asyncio.fixture
@@ -86,3 +88,23 @@ async def test_valkey_is_back_where_it_was(server: Server, session: aiohttp.Clie
     await _other_than(before, lambda: _valkey_pid(server))
     await _sells_again(shop, event_id, tier_id)
     assert await shop.read(order["order_id"]) == order
+
+
+async def test_an_outage_of_postgres_ends_no_node_and_is_survived(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "postgres")
+    server = Server(tmp_path / "data", {"DATABASE_URL": await postgres.start()})
+    await server.start()
+    try:
+        shop = Shop(server.url, session)
+        event_id, (tier_id,) = await shop.on_sale()
+        order = await shop.bought(event_id, tier_id, 2)
+        await postgres.stop()
+        await asyncio.sleep(OUTAGE_S)
+        await postgres.start()
+        await _sells_again(shop, event_id, tier_id)
+        assert await shop.read(order["order_id"]) == order
+    finally:
+        assert await server.stop() == 0
+        await postgres.stop()
