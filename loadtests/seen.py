@@ -136,6 +136,10 @@ class Seen:
     def orders_in_doubt(self) -> list[OrderKey]:
         return [key for key in self._open_orders if self.order_in_doubt(key)]
 
+    def refused_in_the_end(self, key: OrderKey) -> None:
+        """Nothing is on its way any more, and the key was refused: no attempt has placed it."""
+        self._open_orders[key] = 0
+
     def orders_refused(self) -> list[OrderKey]:
         """Refused for good: never placed under the same key, and no attempt in doubt."""
         placed_or_open = [*self.order_by_key, *self.orders_in_doubt()]

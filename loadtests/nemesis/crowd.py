@@ -27,6 +27,7 @@ BUYERS = 60
 DEVICES = 3  # an event
 ANSWER_S_MAX = 4.0
 PATIENCE_S = 25.0
+MAIL_S_MAX = 6.0
 PAUSE_S = (0.1, 1.0)
 SETTLES_S = 0.4
 READS_MAX = 8
@@ -129,11 +130,19 @@ class Crowd:
             self._witness.unknown += 1
 
     async def resolve(self) -> None:
-        """Ask once more for all that is in doubt, with the same keys: now there are answers."""
+        """Ask once more for all that is in doubt, with the same keys: now there are answers.
+
+        First what is still in the mail must be over: a command waits there for so long at most.
+        """
+        await asyncio.sleep(MAIL_S_MAX)
         seen = self._witness.seen
-        orders = [self._place(self._wishes[key]) for key in seen.orders_in_doubt()]
+        orders = [self._settle(self._wishes[key]) for key in seen.orders_in_doubt()]
         scans = [self._ask_door(key) for key in seen.scans_in_doubt()]
-        await asyncio.gather(*(self._visited(_unheeded(each)) for each in (*orders, *scans)))
+        await asyncio.gather(*(self._visited(each) for each in (*orders, *scans)))
+
+    async def _settle(self, wish: Wish) -> None:
+        if await self._place(wish) is None:
+            self._witness.seen.refused_in_the_end(wish.key)
 
     # -- buyers ----------------------------------------------------------------------------
 
@@ -312,10 +321,6 @@ class Crowd:
     def _expect(self, answer: Answer, what: str, *refusals: str) -> None:
         if code(answer) not in refusals:
             self._witness.surprised(f"{answer.status} {code(answer)} to {what}")
-
-
-async def _unheeded(work: Awaitable[object]) -> None:
-    await work
 
 
 def _remember(known: list[_T], new: _T, random: Random) -> None:

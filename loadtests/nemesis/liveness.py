@@ -24,9 +24,9 @@ class Struck(Struct, frozen=True):
 
 
 class Recovery(Struct, frozen=True):
-    """Seconds until every event had sold again to somebody who asked since then.
+    """Seconds until every event had sold again to somebody who asked since then; None: never.
 
-    None: never. `gap_s`: the longest that an event sold nothing, from the fault on.
+    `gap_s`: the longest that an event sold nothing, until the next fault.
     """
 
     after_start_s: float | None
@@ -34,11 +34,15 @@ class Recovery(Struct, frozen=True):
     gap_s: float
 
 
-def recovery(fault: Struck, durable: Durables, ends_s: float) -> Recovery:
+def recovery(fault: Struck, struck: Sequence[Struck], durable: Durables, ends_s: float) -> Recovery:
+    until_s = min(
+        [ends_s, fault.healed_s + SERVES_S_MAX]
+        + [other.began_s for other in struck if other.began_s > fault.healed_s]
+    )
     return Recovery(
         _served(durable, fault.began_s),
         _served(durable, fault.healed_s),
-        max((_gap(each, fault, ends_s) for each in durable.values()), default=0.0),
+        max((_gap(each, fault.began_s, until_s) for each in durable.values()), default=0.0),
     )
 
 
@@ -51,11 +55,9 @@ def _served(durable: Durables, since_s: float) -> float | None:
     return max(times, default=None) if len(times) == len(firsts) else None
 
 
-def _gap(answers: Sequence[Durable], fault: Struck, ends_s: float) -> float:
-    ends_s = min(ends_s, fault.healed_s + SERVES_S_MAX)
-    times = [each.answered_s for each in answers if fault.began_s <= each.answered_s <= ends_s]
-    edges = [fault.began_s, *times, ends_s]
-    return max(later - earlier for earlier, later in pairwise(edges))
+def _gap(answers: Sequence[Durable], began_s: float, until_s: float) -> float:
+    times = [each.answered_s for each in answers if began_s <= each.answered_s <= until_s]
+    return max(later - earlier for earlier, later in pairwise([began_s, *times, until_s]))
 
 
 def too_slow(struck: Sequence[Struck], durable: Durables, ends_s: float) -> tuple[int, list[str]]:

@@ -69,7 +69,7 @@ def _recovery(outcome: Outcome, fault: Struck) -> Recovery | None:
     if fault.missed is not None:
         return None
     durable = {name: outcome.witness.durable_by_event[name] for name in outcome.steady}
-    return recovery(fault, durable, outcome.took_s)
+    return recovery(fault, outcome.struck, durable, outcome.took_s)
 
 
 def _document(outcome: Outcome, rows: list[_Row]) -> object:
