@@ -196,8 +196,10 @@ class Crowd:
 
     async def _repeat(self) -> None:
         """The same key gives the same first success, however much has happened since."""
-        if self._bought:
-            await self._place(self._random.choice(self._bought).wish)
+        if not self._bought:
+            await self._buy()
+            return
+        await self._place(self._random.choice(self._bought).wish)
 
     async def _pay(self, bought: Bought) -> None:
         caller = bought.wish.caller
@@ -237,8 +239,10 @@ class Crowd:
             self._expect(answer, "a cancellation", "order_expired", "order_not_pending")
 
     async def _read_some(self) -> None:
-        if self._bought:
-            await self._read(self._random.choice(self._bought))
+        if not self._bought:
+            await self._buy()
+            return
+        await self._read(self._random.choice(self._bought))
 
     async def _read(self, bought: Bought) -> Tickets | None:
         """None where it was not told."""
@@ -258,6 +262,7 @@ class Crowd:
     async def _scan_some(self) -> None:
         """A ticket comes to a door; often it was at another one before."""
         if not self._passes:
+            await self._buy()
             return
         shown = self._random.choice(self._passes)
         device = self._random.choice(self._devices[shown.event_id])

@@ -189,6 +189,10 @@ class Nemesis:
         unknown = (*witness.seen.orders_in_doubt(), *witness.seen.scans_in_doubt())
         wrong = tuple(f"{key[0]} by {key[2]}" for key in unknown)
         yield Check("whoever asks long enough is answered", f"{len(unknown)} in doubt", wrong)
+        done = sum(fault.missed is None for fault in self.struck)
+        words = f"{done} of {len(self.struck)}"
+        few = () if 2 * done > len(self.struck) else ("too few to say anything",)
+        yield Check("what was to be broken was broken", words, few)
         if not self.plan.zombies:
             durable = {event_id: witness.durable_by_event[event_id] for event_id in steady}
             told, slow = too_slow(self.struck, durable, took_s)

@@ -3,11 +3,14 @@
     python -m loadtests.nemesis.unfenced up ...
 
 Every append is written behind whatever the shard's journal ends with, in the epoch of whoever sends
-it, taken over or not. Nodes are started through this module again.
+it, taken over or not. Nodes are started through this module again, and for ever: a projector that
+can't go on over a ruined journal must not end the run.
 """
 
+import sys
+
+from gateway import launcher
 from gateway.__main__ import main
-from gateway.launcher import Node
 from persistence.journal import PostgresJournal
 
 _CHANGES = (
@@ -30,5 +33,6 @@ def without_fence(statement: str) -> str:
 
 if __name__ == "__main__":
     PostgresJournal.append_statement = without_fence(PostgresJournal.append_statement)
-    Node.module = "loadtests.nemesis.unfenced"
+    launcher.Node.module = "loadtests.nemesis.unfenced"
+    launcher.RESTARTS_MAX = sys.maxsize
     main()
