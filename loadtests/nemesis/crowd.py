@@ -21,14 +21,14 @@ from loadtests.nemesis.witness import Witness
 from loadtests.seen import OrderKey, ScanKey, SeenOrder, Tickets
 
 ARRIVALS_PER_S = 320.0
-WEIGHTS = {"buy": 120, "repeat": 60, "read": 80, "scan": 60}
+WEIGHTS = {"buy": 70, "repeat": 60, "read": 100, "scan": 90}
 HOT_SHARE = 0.4
 BUYERS = 60
 DEVICES = 3  # an event
 ANSWER_S_MAX = 4.0
-PATIENCE_S = 25.0
+PATIENCE_S, PATIENCE_IN_THE_END_S = 12.0, 40.0
 MAIL_S_MAX = 6.0
-PAUSE_S = (0.1, 1.0)
+PAUSE_S, PAUSE_S_MAX = 0.2, 4.0  # doubled each time, and anything between half and all of it
 SETTLES_S = 0.4
 READS_MAX = 8
 TOGETHER = 0.2  # of the scans that are sent twice at the same time
@@ -84,6 +84,7 @@ class Crowd:
         self._witness = witness
         self._random = Random(seed)
         self._closed = False
+        self._patience_s = PATIENCE_S
         self._buyers: list[Caller] = []
         self._devices: dict[str, list[Caller]] = {}
         self._wishes: dict[OrderKey, Wish] = {}
@@ -135,6 +136,7 @@ class Crowd:
         First what is still in the mail must be over: a command waits there for so long at most.
         """
         await asyncio.sleep(MAIL_S_MAX)
+        self._patience_s = PATIENCE_IN_THE_END_S
         seen = self._witness.seen
         orders = [self._settle(self._wishes[key]) for key in seen.orders_in_doubt()]
         scans = [self._ask_door(key) for key in seen.scans_in_doubt()]
@@ -294,7 +296,8 @@ class Crowd:
 
     async def _insist(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until the answer is definite. Raises GaveUp."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        loop = asyncio.get_running_loop()
+        deadline, pause_s = loop.time() + self._patience_s, PAUSE_S
         while True:
             try:
                 answer = await attempt()
@@ -303,9 +306,10 @@ class Crowd:
             else:
                 if answer.status not in _AGAIN:
                     return answer
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > deadline:
                 raise GaveUp
-            await asyncio.sleep(self._random.uniform(*PAUSE_S))
+            await asyncio.sleep(self._random.uniform(pause_s / 2, pause_s))
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def _request(
         self, method: str, path: str, body: bytes = b"", headers: bytes = b""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.ids import shard_of
 from loadtests.api import Caller, sign_in
-from loadtests.audit import Check, audit
+from loadtests.audit import QUIET_S_MAX, Check, audit
 from loadtests.catalogue import HOT, Builder, OnSale
 from loadtests.client import Client
 from loadtests.conferences import Conference, upcoming
@@ -26,6 +26,7 @@ from loadtests.nemesis.zombies import raise_zombies
 
 HOLD_S = 8
 SHARDS = 16
+RUIN_S_MAX = 2.0  # what the control waits for quiet that will not come
 PLENTY = 1_000_000
 OTHERS = 7
 CONNECTIONS_MAX = 600
@@ -120,13 +121,10 @@ class Nemesis:
         else:
             await self._break(made, shard)
         took_s = self.witness.now_s
-        self.phase = "going home"
-        crowd.closes()
-        await coming
-        self.phase = "resolving"
-        await crowd.resolve()
+        await self._send_home(crowd, coming)
         self.phase = "audit"
-        report = await audit(made.server.dsn, self.witness.seen, made.server.url)
+        quiet_s_max = QUIET_S_MAX if self.plan.fenced else RUIN_S_MAX
+        report = await audit(made.server.dsn, self.witness.seen, made.server.url, quiet_s_max)
         steady = [event.event_id for event in others]
         more = list(self._more_checks(made, steady, took_s))
         return Outcome(
@@ -138,6 +136,18 @@ class Nemesis:
             facts=report.facts,
             took_s=took_s,
         )
+
+    async def _send_home(self, crowd: Crowd, coming: asyncio.Task[None]) -> None:
+        """Until everybody has an answer; in the ruins of the control nobody waits for one."""
+        if not self.plan.fenced:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+            return
+        self.phase = "going home"
+        crowd.closes()
+        await coming
+        self.phase = "resolving"
+        await crowd.resolve()
 
     async def _events(self, client: Client) -> tuple[OnSale, list[OnSale]]:
         """The scarce one, which most people want, and the others."""

@@ -10,7 +10,7 @@ from random import Random
 
 from msgspec import Struct
 
-FIRST_S, LAST_S = 3.0, 8.0  # what a run begins and ends with: nothing broken
+FIRST_S, LAST_S = 2.0, 6.0  # what a run begins and ends with: nothing broken
 OVERLAPS = 1 / 3
 OVERLAP_S = (0.1, 1.5)  # after the fault before has begun
 PAUSE_S = (5.0, 8.0)  # after it has ended
