@@ -135,9 +135,10 @@ class Crowd:
 
         First what is still in the mail must be over: a command waits there for so long at most.
         """
-        await asyncio.sleep(MAIL_S_MAX)
-        self._patience_s = PATIENCE_IN_THE_END_S
         seen = self._witness.seen
+        if seen.orders_in_doubt() or seen.scans_in_doubt():
+            await asyncio.sleep(MAIL_S_MAX)
+        self._patience_s = PATIENCE_IN_THE_END_S
         orders = [self._settle(self._wishes[key]) for key in seen.orders_in_doubt()]
         scans = [self._ask_door(key) for key in seen.scans_in_doubt()]
         await asyncio.gather(*(self._visited(each) for each in (*orders, *scans)))

@@ -34,6 +34,7 @@ DELAY_S = (0.01, 0.1)
 IN_FLIGHT_S_MAX = 3.0
 WOKEN_LATE_S = 2.0
 CONNECT_S_MAX = 2.0
+BACK_S_MAX, LOOK_S = 3.0, 0.02
 
 # What a strike may meet while something else is broken: then it did not happen.
 MISSED = (*AWAY, asyncpg.PostgresError, RedisError, LookupError, ProcessLookupError)
@@ -50,49 +51,61 @@ class Target:
         self.hot_shard = hot_shard
         self.random = Random(plan.chance)
 
-    def node(self) -> Process:
-        """Any engine or gateway."""
-        nodes = self.world.processes()
-        nodes = [node for node in nodes if node.roles & {ENGINE, GATEWAY}]
-        if not nodes:
-            raise LookupError("no node lives")
-        return self.random.choice(nodes)
+    async def node(self) -> Process:
+        """Any engine or gateway. Raises LookupError where none lives."""
+        return self.random.choice(await self._living(ENGINE, GATEWAY))
 
-    def owner(self) -> Process:
+    async def owner(self) -> Process:
+        await self._living(ENGINE)
         return self.world.owner_of(self.hot_shard)
+
+    async def projector(self) -> Process:
+        return (await self._living(PROJECTOR))[0]
+
+    async def _living(self, *roles: str) -> list[Process]:
+        """Those with one of the roles; one that has just been killed is soon back."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BACK_S_MAX
+        while True:
+            found = [each for each in self.world.processes() if each.roles & set(roles)]
+            if found:
+                return found
+            if loop.time() > deadline:
+                raise LookupError(f"nobody lives who is {' or '.join(roles)}")
+            await asyncio.sleep(LOOK_S)
 
 
 @asynccontextmanager
 async def _kill(target: Target) -> AsyncIterator[str]:
-    node = target.node()
+    node = await target.node()
     os.kill(node.pid, signal.SIGKILL)
     yield node.name
 
 
 @asynccontextmanager
 async def _kill_owner(target: Target) -> AsyncIterator[str]:
-    owner = target.owner()
+    owner = await target.owner()
     os.kill(owner.pid, signal.SIGKILL)
     yield owner.name
 
 
 @asynccontextmanager
 async def _kill_projector(target: Target) -> AsyncIterator[str]:
-    (projector,) = target.world.with_role(PROJECTOR)
+    projector = await target.projector()
     os.kill(projector.pid, signal.SIGKILL)
     yield projector.name
 
 
 @asynccontextmanager
 async def _zombie(target: Target) -> AsyncIterator[str]:
-    owner = target.owner()
+    owner = await target.owner()
     with stopped([owner.pid], target.plan.lasts_s):
         yield owner.name
 
 
 @asynccontextmanager
 async def _handover(target: Target) -> AsyncIterator[str]:
-    node = target.node()
+    node = await target.node()
     os.kill(node.pid, signal.SIGTERM)
     yield node.name
 
@@ -161,7 +174,7 @@ async def _freeze_valkey(target: Target) -> AsyncIterator[str]:
 def _partition(*, postgres: bool, redis: bool) -> Strike:
     @asynccontextmanager
     async def strike(target: Target) -> AsyncIterator[str]:
-        node = target.node()
+        node = await target.node()
         cut_off = Disturbance(proxy.Kind.HOLD, pids=frozenset([node.pid]))
         async with AsyncExitStack() as stack:
             if postgres:
@@ -184,7 +197,7 @@ async def _slow(target: Target) -> AsyncIterator[str]:
 def _cut(kind: proxy.Kind) -> Strike:
     @asynccontextmanager
     async def strike(target: Target) -> AsyncIterator[str]:
-        node = target.node()
+        node = await target.node()
         cutting = Disturbance(kind, pids=frozenset([node.pid]))
         async with target.world.postgres.disturbed(cutting):
             yield node.name
@@ -195,7 +208,7 @@ def _cut(kind: proxy.Kind) -> Strike:
 @asynccontextmanager
 async def _late(target: Target) -> AsyncIterator[str]:
     """Its connection breaks behind the batch; the batch arrives when the fault is over."""
-    owner = target.owner()
+    owner = await target.owner()
     links = target.world.postgres.find(pids=frozenset([owner.pid]), hello=JOURNAL)
     held = Disturbance(proxy.Kind.HOLD_REQUESTS, links=links)
     async with target.world.postgres.disturbed(held):

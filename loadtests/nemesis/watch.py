@@ -36,12 +36,13 @@ class Watch:
         try:
             while True:
                 for row in await connection.fetch(_OWNERS, timeout=ANSWER_S_MAX):
-                    self._saw(*row)
+                    self.saw(*row)
                 await asyncio.sleep(LOOK_S)
         finally:
             connection.terminate()
 
-    def _saw(self, shard_id: int, epoch: int, owner: str | None, last_seq: int) -> None:
+    def saw(self, shard_id: int, epoch: int, owner: str | None, last_seq: int) -> None:
+        """A shard as its row was when we looked."""
         before = self.epoch_by_shard.get(shard_id, epoch)
         if epoch < before:
             self.wrong.append(f"shard {shard_id}: its epoch went back from {before} to {epoch}")
