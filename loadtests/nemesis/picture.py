@@ -1,14 +1,14 @@
 """The run as a picture: answers each second, and the faults on them; one file without a script."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
-from loadtests.nemesis.liveness import Struck
+from loadtests.nemesis.liveness import Recovery, Struck
 from loadtests.nemesis.run import Outcome
 from loadtests.nemesis.witness import Came, Second
 
 WIDTH, HEIGHT = 1_400, 360
-LANE, LANES_MAX = 18, 5
+LANE, LANES_MAX = 14, 3
 MARGIN = 50
 COLOURS = {
     Came.DONE: "#3a9d5d",
@@ -19,9 +19,11 @@ COLOURS = {
 }
 FAULT_COLOUR = "#c0392b"
 
+Row = tuple[Struck, Recovery | None]
 
-def page(outcome: Outcome, verdict: str) -> str:
-    """HTML with the picture and the verdict."""
+
+def page(outcome: Outcome, verdict: str, rows: Sequence[Row]) -> str:
+    """HTML: the verdict, the picture, and the faults by their numbers."""
     seconds = outcome.witness.seconds
     colour = "#3a9d5d" if outcome.holds else FAULT_COLOUR
     legend = " ".join(
@@ -30,14 +32,24 @@ def page(outcome: Outcome, verdict: str) -> str:
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Nemesis</title>
-<style>body {{ font: 14px sans-serif; margin: 2em }} svg text {{ font: 11px sans-serif }}</style>
+<style>body {{ font: 14px sans-serif; margin: 2em }} svg text {{ font: 11px sans-serif }}
+td {{ padding: 0 1em 0 0; vertical-align: top }}</style>
 </head><body>
 <h1 style="color:{colour}">{escape(verdict)}</h1>
 <p>Requests a second by what became of them; the line is what was offered. {legend}</p>
 {_svg(seconds, outcome.struck)}
+<table>{"".join(_row(*row) for row in rows)}</table>
 <ul>{"".join(_check(check.ok, check.name, check.numbers) for check in outcome.checks)}</ul>
 </body></html>
 """
+
+
+def _row(fault: Struck, found: Recovery | None) -> str:
+    served_s = found.after_start_s if found is not None else None
+    served = "never served again" if served_s is None else f"served again after {served_s:.1f} s"
+    how = f"missed: {fault.missed}" if fault.missed is not None else f"{fault.target}; {served}"
+    cells = (f"{fault.plan.number}", f"{fault.began_s:.1f} s", fault.plan.kind, how)
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _check(ok: bool, name: str, numbers: str) -> str:
@@ -91,7 +103,7 @@ def _offered(seconds: list[Second], across: float, up: float, top: int) -> str:
 
 
 def _faults(struck: list[Struck], across: float, top: int) -> Iterator[str]:
-    """A band over the whole height for each, its name in a lane at the top."""
+    """A band over the whole height for each, its number in a lane at the top."""
     for fault in struck:
         if fault.missed is not None:
             continue
@@ -104,5 +116,5 @@ def _faults(struck: list[Struck], across: float, top: int) -> Iterator[str]:
             f' height="{top + HEIGHT - lane * LANE - 4}" fill="{FAULT_COLOUR}" opacity="0.18">'
             f"<title>{words}</title></rect>"
             f'<text x="{x + 2:.1f}" y="{(lane + 1) * LANE - 4}" fill="{FAULT_COLOUR}">'
-            f"{escape(fault.plan.kind.name.lower())}<title>{words}</title></text>"
+            f"{fault.plan.number}<title>{words}</title></text>"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from loadtests.nemesis.liveness import Recovery, Struck, recovery
-from loadtests.nemesis.picture import page
+from loadtests.nemesis.picture import Row, page
 from loadtests.nemesis.run import Outcome
 from loadtests.nemesis.witness import Came
 
@@ -50,19 +50,17 @@ def _summary(outcome: Outcome) -> str:
 
 def write(outcome: Outcome) -> list[Path]:
     """Into the data folder; where."""
-    rows = [(fault, _recovery(outcome, fault)) for fault in outcome.struck]
+    in_order = sorted(outcome.struck, key=lambda fault: fault.plan.number)
+    rows = [(fault, _recovery(outcome, fault)) for fault in in_order]
     folder = outcome.plan.folder
     contents = {
         folder / f"{NAME}.json": msgspec.json.format(msgspec.json.encode(_document(outcome, rows))),
         folder / f"{NAME}.md": "\n".join(_markdown(outcome, rows)).encode(),
-        folder / f"{NAME}.html": page(outcome, verdict(outcome)).encode(),
+        folder / f"{NAME}.html": page(outcome, verdict(outcome), rows).encode(),
     }
     for path, content in contents.items():
         path.write_bytes(content)
     return list(contents)
-
-
-_Row = tuple[Struck, Recovery | None]
 
 
 def _recovery(outcome: Outcome, fault: Struck) -> Recovery | None:
@@ -72,7 +70,7 @@ def _recovery(outcome: Outcome, fault: Struck) -> Recovery | None:
     return recovery(fault, outcome.struck, durable, outcome.took_s)
 
 
-def _document(outcome: Outcome, rows: list[_Row]) -> object:
+def _document(outcome: Outcome, rows: list[Row]) -> object:
     plan = outcome.plan
     return {
         "verdict": verdict(outcome),
@@ -110,7 +108,7 @@ def _document(outcome: Outcome, rows: list[_Row]) -> object:
     }
 
 
-def _markdown(outcome: Outcome, rows: list[_Row]) -> Iterator[str]:
+def _markdown(outcome: Outcome, rows: list[Row]) -> Iterator[str]:
     plan = outcome.plan
     yield f"# Nemesis: {verdict(outcome)}"
     yield ""
