@@ -25,12 +25,9 @@ from gateway import launcher, progress
 from gateway.launcher import LaunchError, Node
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, read
-from persistence.embedded import (
-    EmbeddedPostgres,
-    EmbeddedRedis,
-    EmbeddedServerError,
-    claim_data_folder,
-)
+from persistence.data_folder import EmbeddedServerError, claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
+from persistence.keeping import Kept
 from persistence.migrations import MigrationError, prepare
 from persistence.servers import ToolError, servers_of
 
@@ -233,7 +230,7 @@ async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None
     # On a database that others share, a node's name says on which machine it lives.
     prefix = f"{socket.gethostname()}/" if settings.database_url is not None else ""
     nodes = _nodes(counts, prefix, listening.fileno())
-    async with _servers(settings) as starting, AsyncExitStack() as stack:
+    async with _servers(settings) as (starting, servers), AsyncExitStack() as stack:
         for node in nodes:
             stack.push_async_callback(node.stop)
             await node.spawn()
@@ -243,7 +240,7 @@ async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None
         shown = f"[{host}]" if ":" in host else host
         given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": str(port)}
         ready = f"ready on http://{shown}:{port}"
-        await launcher.run(nodes, {**wiring, **given}, ready)
+        await launcher.run(nodes, servers, {**wiring, **given}, ready)
 
 
 def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]:
@@ -262,8 +259,13 @@ def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]
 
 
 @asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]]]:
-    """Postgres and Redis, embedded where no URL is set; what a node must know, once they serve."""
+async def _servers(
+    settings: Settings,
+) -> AsyncIterator[tuple[Awaitable[dict[str, str]], list[Kept]]]:
+    """Postgres and Redis, embedded where no URL is set.
+
+    What a node must know, once they serve; and those that are ours, to be kept alive from then on.
+    """
     folder = Path(settings.data_dir)
     claim_data_folder(folder)
     postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
@@ -282,8 +284,9 @@ async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]
         }
 
     starting = asyncio.create_task(start(), name="servers")
+    given = ((postgres, settings.database_url), (redis, settings.redis_url))
     try:
-        yield starting
+        yield starting, [Kept(server) for server, url in given if url is None]
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
