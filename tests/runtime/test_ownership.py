@@ -1,0 +1,101 @@
+"""Who owns what and when it moves: nothing is lost on the way, no deposed owner is believed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from engine.commands import ReadSale
+from engine.facts import OrderPlaced
+from engine.placement import wanted_owner
+from engine.state import SaleView
+from tests.runtime.cluster import LEASE, SALES, SHARDS, Cluster, sale_of
+from tests.runtime.world import a, until
+
+
+@pytest_asyncio.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    yield made
+    await made.end()
+
+
+async def test_every_shard_has_the_owner_that_hashing_wants(cluster: Cluster) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    for member in (ada, bob):
+        wanted = [s for s in range(SHARDS) if wanted_owner(s, ["ada", "bob"]) == member.name]
+        await until(lambda member=member, wanted=wanted: member.owns == wanted)
+
+
+async def test_a_dead_owners_shards_are_taken_after_its_lease_and_not_before(
+    cluster: Cluster,
+) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    await ada.membership.renew(willing=True)
+    ada.life.kill()
+    await asyncio.sleep(LEASE.ttl_s - 0.1)
+    assert len(bob.owns) < SHARDS
+    await asyncio.sleep(LEASE.renew_s + 0.2)
+    assert len(bob.owns) == SHARDS
+
+
+async def test_a_process_takes_the_shards_of_its_name_at_once(cluster: Cluster) -> None:
+    (ada,) = await cluster.start("ada")
+    ada.life.kill()
+    (again,) = await cluster.start("ada", incarnation="2")
+    assert asyncio.get_running_loop().time() < LEASE.ttl_s
+    assert len(again.owns) == SHARDS
+
+
+async def test_a_paused_owner_wakes_and_is_not_believed(cluster: Cluster) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    sale_id = sale_of(ada.owns[0])
+    await ada.ask(cluster.desk.open_sale(quantity=1), sale_id)
+    ada.life.pause()
+    waiting = ada.ask(ReadSale(), sale_id)
+    await until(lambda: len(bob.owns) == SHARDS)
+    a(OrderPlaced, await bob.ask(cluster.desk.place(sale_id), sale_id))
+    ada.life.wake()
+    seen = a(SaleView, await waiting)
+    assert seen.tiers[0].held == 1
+
+
+async def test_a_replaced_process_owns_nothing_any_more(cluster: Cluster) -> None:
+    (ada,) = await cluster.start("ada")
+    ada.life.pause()
+    cluster.members.remove(ada)
+    await cluster.start("ada", incarnation="2")
+    ada.life.wake()
+    await until(lambda: ada.ownership.trouble)
+    assert ada.owns == []
+    ada.running.cancel()
+
+
+async def test_a_planned_hand_over_answers_every_letter(cluster: Cluster) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    for sale_id in SALES:
+        await bob.ask(cluster.desk.open_sale(quantity=100), sale_id)
+    asked = []
+    resigning = asyncio.create_task(ada.ownership.resign())
+    for _ in range(20):
+        asked += [m.ask(cluster.desk.place(s), s) for s in SALES for m in (ada, bob)]
+        await asyncio.sleep(0)
+    answers = await asyncio.gather(*asked)
+    await resigning
+    assert all(isinstance(answer, OrderPlaced) for answer in answers)
+    await until(lambda: len(bob.owns) == SHARDS)
+
+
+async def test_a_node_with_a_wrong_clock_owns_nothing_until_it_is_right(cluster: Cluster) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    ada.clock.offset_ms += LEASE.skew_max_ms + 1_000
+    await until(lambda: len(bob.owns) == SHARDS)
+    assert ada.owns == []
+    ada.clock.offset_ms -= LEASE.skew_max_ms + 1_000
+    await until(lambda: ada.owns)
+    await until(cluster.is_settled)
