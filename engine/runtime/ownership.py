@@ -66,6 +66,7 @@ class Ownership:
         self._moving: dict[int, asyncio.Task[None]] = {}
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
+        self._fit = True
         self._stepping = asyncio.Lock()
         self.trouble: str | None = None
         self.begun = asyncio.Event()  # after the first step
@@ -109,9 +110,9 @@ class Ownership:
 
     async def _step(self) -> None:
         asked_s, asked_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        willing = not (self._resigning or self.trouble)
-        roster = await self._membership.renew(willing=willing)
+        roster = await self._membership.renew(willing=self._fit and not self._resigning)
         self.trouble = self._unfit(roster, asked_ms)
+        self._fit = self.trouble is None
         if self.trouble is not None:
             await self._give_up(roster)
             return

@@ -90,6 +90,18 @@ async def test_a_planned_hand_over_answers_every_letter(cluster: Cluster) -> Non
     await until(lambda: len(bob.owns) == SHARDS)
 
 
+async def test_a_database_that_did_not_answer_once_moves_no_shard(cluster: Cluster) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    owned = ada.owns
+    ada.membership.away = True
+    await until(lambda: ada.ownership.trouble)
+    ada.membership.away = False
+    await asyncio.sleep(3 * LEASE.renew_s)
+    assert ada.owns == owned
+    assert ada.observer.handed_over == []
+
+
 async def test_a_node_with_a_wrong_clock_owns_nothing_until_it_is_right(cluster: Cluster) -> None:
     ada, bob = await cluster.start("ada", "bob")
     await until(lambda: ada.owns and bob.owns)
