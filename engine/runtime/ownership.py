@@ -74,11 +74,18 @@ class Ownership:
     async def run(self) -> None:
         """Until cancelled. Ends by itself only with an exception, which is a bug."""
         async with self._tasks:
-            while True:
-                await self.step()
-                self.begun.set()
-                pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
-                await self._membership.changed(pause_s)
+            try:
+                await self._keep()
+            finally:
+                if self._answers is not None:
+                    await self._answers.finish()
+
+    async def _keep(self) -> None:
+        while True:
+            await self.step()
+            self.begun.set()
+            pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
+            await self._membership.changed(pause_s)
 
     async def resign(self) -> None:
         """Hand every shard over to the nodes that stay. Where there is none they are ours still,

@@ -90,6 +90,26 @@ async def test_a_planned_hand_over_answers_every_letter(cluster: Cluster) -> Non
     await until(lambda: len(bob.owns) == SHARDS)
 
 
+async def test_answers_on_their_way_are_sent_before_a_node_ends(cluster: Cluster) -> None:
+    """They were decided: who asked must not have to ask again because the owner was stopped."""
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    sale_id = sale_of(ada.owns[0])
+    asked = bob.ask(ReadSale(), sale_id)
+    answer = cluster.streams.answer
+    under_way = asyncio.Event()
+
+    async def slow(*sent: object) -> None:
+        under_way.set()
+        await asyncio.sleep(0.3)
+        await answer(*sent)  # type: ignore[arg-type]
+
+    cluster.streams.answer = slow  # type: ignore[method-assign, assignment]
+    await under_way.wait()
+    await ada.stop()
+    assert await asked is not None
+
+
 async def test_a_database_that_did_not_answer_once_moves_no_shard(cluster: Cluster) -> None:
     ada, bob = await cluster.start("ada", "bob")
     await until(lambda: ada.owns and bob.owns)
