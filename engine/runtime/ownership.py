@@ -139,15 +139,21 @@ class Ownership:
         return None
 
     async def _give_up(self, roster: Roster) -> None:
-        """At once: with a wrong clock nothing may be decided any more."""
+        """At once: with a wrong clock nothing may be decided any more.
+
+        What is ours by name is released, also what we never took, or dropped in an earlier step
+        that failed; a new epoch for it fences whatever is still in flight.
+        """
         for shard_id in self._supervisor.shards_owned:
-            grant = self._drop(shard_id)
-            if roster.accepted:
+            self._drop(shard_id)
+        ours = [shard for shard, owner in roster.owner_by_shard.items() if owner == self._node]
+        if ours and roster.accepted:
+            for grant in await self._journal.acquire(ours):
                 await self._journal.release(grant, None)
 
-    def _drop(self, shard_id: int) -> Grant:
+    def _drop(self, shard_id: int) -> None:
         self._stop_reading(shard_id)
-        return self._supervisor.drop(shard_id)
+        self._supervisor.drop(shard_id)
 
     async def _take(self, roster: Roster) -> None:
         """Ours by name is ours at once: an earlier life of ours has no use for it."""

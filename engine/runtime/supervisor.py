@@ -179,12 +179,10 @@ class Supervisor:
         shard.close(NotOwner())
         return shard.grant
 
-    def drop(self, shard_id: int) -> Grant:
+    def drop(self, shard_id: int) -> None:
         """Decide nothing more in a shard, whatever waits there."""
-        shard = self._shard_by_id[shard_id]
-        self._unload(shard)
+        self._unload(self._shard_by_id[shard_id])
         self._work.set()
-        return shard.grant
 
     def _unload(self, shard: Shard) -> None:
         if self._shard_by_id.get(shard.shard_id) is shard:

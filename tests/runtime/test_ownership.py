@@ -8,6 +8,7 @@ import pytest_asyncio
 from engine.commands import ReadSale
 from engine.facts import OrderPlaced
 from engine.placement import wanted_owner
+from engine.runtime.ports import Grant
 from engine.state import SaleView
 from tests.runtime.cluster import LEASE, SALES, SHARDS, Cluster, sale_of
 from tests.runtime.world import a, until
@@ -131,3 +132,36 @@ async def test_a_node_with_a_wrong_clock_owns_nothing_until_it_is_right(cluster:
     ada.clock.offset_ms -= LEASE.skew_max_ms + 1_000
     await until(lambda: ada.owns)
     await until(cluster.is_settled)
+
+
+async def test_what_a_node_with_a_wrong_clock_owns_by_name_only_goes_to_others(
+    cluster: Cluster,
+) -> None:
+    """It has dropped its shards, and the database did not answer when it wanted to release them."""
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    ada.journal.away = True
+    ada.clock.offset_ms += LEASE.skew_max_ms + 1_000
+    await until(lambda: not ada.owns)
+    ada.journal.away = False
+    await until(lambda: len(bob.owns) == SHARDS)
+    ada.clock.offset_ms -= LEASE.skew_max_ms + 1_000
+
+
+async def test_a_shard_that_is_lost_while_others_are_given_up_ends_nothing(
+    cluster: Cluster,
+) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    release = bob.journal.release
+    last = bob.owns[-1]
+
+    async def lose_another(grant: Grant, successor: str | None) -> None:
+        if last in bob.supervisor.shards_owned:
+            bob.supervisor.drop(last)
+        await release(grant, successor)
+
+    bob.journal.release = lose_another  # type: ignore[method-assign]
+    bob.clock.offset_ms += LEASE.skew_max_ms + 1_000
+    await until(lambda: len(ada.owns) == SHARDS)
+    assert not bob.running.done()
