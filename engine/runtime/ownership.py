@@ -15,7 +15,6 @@ from engine.placement import wanted_owner
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import (
     Clock,
-    Grant,
     Journal,
     Membership,
     Observer,
@@ -66,6 +65,7 @@ class Ownership:
         self._moving: dict[int, asyncio.Task[None]] = {}
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
+        self._resigned = False
         self._fit = True
         self._stepping = asyncio.Lock()
         self.trouble: str | None = None
@@ -92,8 +92,10 @@ class Ownership:
         but take nothing in from elsewhere any more."""
         self._resigning = True
         await self.step()
-        if self._moving:
+        while self._moving:
             await asyncio.wait(self._moving.values())
+            await self.step()  # one that did not know may have handed us another meanwhile
+        self._resigned = True
         for shard_id in self._supervisor.shards_owned:
             self._stop_reading(shard_id)
 
@@ -183,6 +185,8 @@ class Ownership:
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
+        if self._resigned:
+            return False
         if owner == self._node:
             return True
         free = owner is None or owner not in roster.living

@@ -134,6 +134,19 @@ async def test_a_node_with_a_wrong_clock_owns_nothing_until_it_is_right(cluster:
     await until(cluster.is_settled)
 
 
+async def test_a_shard_handed_to_a_node_that_resigns_is_handed_on(cluster: Cluster) -> None:
+    """Whoever hands it over may not know yet; then the node must not end with it."""
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    resigning = asyncio.create_task(bob.ownership.resign())
+    await until(lambda: bob.ownership._moving)
+    (grant,) = await ada.journal.reacquire(cluster.database.grants([ada.owns[0]]))
+    cluster.database.release(grant, "bob")
+    await resigning
+    assert bob.owns == []
+    await until(lambda: len(ada.owns) == SHARDS)
+
+
 async def test_what_a_node_with_a_wrong_clock_owns_by_name_only_goes_to_others(
     cluster: Cluster,
 ) -> None:
