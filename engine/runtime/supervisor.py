@@ -171,7 +171,6 @@ class Supervisor:
         shard = self._shard_by_id[shard_id]
         shard.draining = True
         while not shard.lost and (shard.depth or any(p.shard is shard for p in self._in_flight)):
-            self._work.set()
             await self._turned.wait()
         if shard.lost:
             return None

@@ -8,10 +8,11 @@ import pytest_asyncio
 from engine.commands import ReadSale
 from engine.facts import OrderPlaced
 from engine.placement import wanted_owner
+from engine.rejections import Reason, Rejection
 from engine.runtime.ports import Grant
 from engine.state import SaleView
 from tests.runtime.cluster import LEASE, SALES, SHARDS, Cluster, sale_of
-from tests.runtime.world import a, until
+from tests.runtime.world import a, settle, until
 
 
 @pytest_asyncio.fixture
@@ -132,6 +133,23 @@ async def test_a_node_with_a_wrong_clock_owns_nothing_until_it_is_right(cluster:
     ada.clock.offset_ms -= LEASE.skew_max_ms + 1_000
     await until(lambda: ada.owns)
     await until(cluster.is_settled)
+
+
+async def test_a_drain_waits_for_a_sale_that_loads_without_turning_round(cluster: Cluster) -> None:
+    """Else the loop would do nothing else as long as the load takes."""
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    ada.journal.reads.shut()
+    asked = ada.ask(ReadSale(), sale_of(ada.owns[0]))
+    await settle()
+    resigning = asyncio.create_task(ada.ownership.resign())
+    turns = len(ada.observer.turns)
+    await asyncio.sleep(1)
+    assert not resigning.done()
+    assert len(ada.observer.turns) - turns < 50
+    ada.journal.reads.open()
+    await resigning
+    assert a(Rejection, await asked).reason is Reason.UNKNOWN_EVENT
 
 
 async def test_a_shard_handed_to_a_node_that_resigns_is_handed_on(cluster: Cluster) -> None:
