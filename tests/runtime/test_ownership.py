@@ -196,3 +196,21 @@ async def test_a_shard_that_is_lost_while_others_are_given_up_ends_nothing(
     bob.clock.offset_ms += LEASE.skew_max_ms + 1_000
     await until(lambda: len(ada.owns) == SHARDS)
     assert not bob.running.done()
+
+
+async def test_a_shard_that_is_lost_while_a_node_stores_its_sales_ends_nothing(
+    cluster: Cluster,
+) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    for shard_id in bob.owns:
+        await bob.ask(cluster.desk.open_sale(), sale_of(shard_id))
+    cluster.snapshots.gate.shut()
+    stopping = asyncio.create_task(bob.stop())
+    bob.supervisor.stop()
+    await settle()
+    for shard_id in bob.owns:
+        bob.supervisor.drop(shard_id)
+    cluster.snapshots.gate.open()
+    await stopping
+    assert bob.running.cancelled()
