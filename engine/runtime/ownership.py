@@ -16,7 +16,6 @@ from engine.placement import wanted_owner
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import (
     Clock,
-    Grant,
     Journal,
     Membership,
     Observer,
@@ -67,31 +66,37 @@ class Ownership:
         self._moving: dict[int, asyncio.Task[None]] = {}
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
+        self._resigned = False
+        self._fit = True
         self._stepping = asyncio.Lock()
-        self._unfit: str | None = None  # why we may own nothing
-        self._away = False
+        self.trouble: str | None = None
         self.begun = asyncio.Event()  # after the first step
-
-    @property
-    def trouble(self) -> str | None:
-        return "the database does not answer" if self._away else self._unfit
 
     async def run(self) -> None:
         """Until cancelled. Ends by itself only with an exception, which is a bug."""
         async with self._tasks:
-            while True:
-                await self.step()
-                self.begun.set()
-                pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
-                await self._membership.changed(pause_s)
+            try:
+                await self._keep()
+            finally:
+                if self._answers is not None:
+                    await self._answers.finish()
+
+    async def _keep(self) -> None:
+        while True:
+            await self.step()
+            self.begun.set()
+            pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
+            await self._membership.changed(pause_s)
 
     async def resign(self) -> None:
         """Hand every shard over to the nodes that stay. Where there is none they are ours still,
         but take nothing in from elsewhere any more."""
         self._resigning = True
         await self.step()
-        if self._moving:
+        while self._moving:
             await asyncio.wait(self._moving.values())
+            await self.step()  # one that did not know may have handed us another meanwhile
+        self._resigned = True
         for shard_id in self._supervisor.shards_owned:
             self._stop_reading(shard_id)
 
@@ -110,17 +115,15 @@ class Ownership:
             try:
                 await self._step()
             except (JournalUnavailable, OutcomeUnknown) as fault:
-                self._away = True
+                self.trouble = "the database does not answer"
                 self._observer.lease_failed(fault)
-            else:
-                self._away = False
 
     async def _step(self) -> None:
         asked_s, asked_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        willing = not (self._resigning or self._unfit)
-        roster = await self._membership.renew(willing=willing)
-        self._unfit = self._why_unfit(roster, asked_ms)
-        if self._unfit is not None:
+        roster = await self._membership.renew(willing=self._fit and not self._resigning)
+        self.trouble = self._unfit(roster, asked_ms)
+        self._fit = self.trouble is None
+        if self.trouble is not None:
             await self._give_up(roster)
             return
         self._supervisor.trust(asked_s + self._lease.ttl_s - self._lease.margin_s)
@@ -130,7 +133,7 @@ class Ownership:
         await self._take(roster)
         self._give(roster)
 
-    def _why_unfit(self, roster: Roster, asked_ms: int) -> str | None:
+    def _unfit(self, roster: Roster, asked_ms: int) -> str | None:
         if not roster.accepted:
             return f"another process lives as {self._node}"
         off_ms = max(asked_ms - roster.now_ms, roster.now_ms - self._clock.now_ms())
@@ -139,15 +142,21 @@ class Ownership:
         return None
 
     async def _give_up(self, roster: Roster) -> None:
-        """At once: with a wrong clock nothing may be decided any more."""
+        """At once: with a wrong clock nothing may be decided any more.
+
+        What is ours by name is released, also what we never took, or dropped in an earlier step
+        that failed; a new epoch for it fences whatever is still in flight.
+        """
         for shard_id in self._supervisor.shards_owned:
-            grant = self._drop(shard_id)
-            if roster.accepted:
+            self._drop(shard_id)
+        ours = [shard for shard, owner in roster.owner_by_shard.items() if owner == self._node]
+        if ours and roster.accepted:
+            for grant in await self._journal.acquire(ours):
                 await self._journal.release(grant, None)
 
-    def _drop(self, shard_id: int) -> Grant:
+    def _drop(self, shard_id: int) -> None:
         self._stop_reading(shard_id)
-        return self._supervisor.drop(shard_id)
+        self._supervisor.drop(shard_id)
 
     async def _take(self, roster: Roster) -> None:
         """Ours by name is ours at once: an earlier life of ours has no use for it."""
@@ -177,6 +186,8 @@ class Ownership:
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
+        if self._resigned:
+            return False
         if owner == self._node:
             return True
         free = owner is None or owner not in roster.living

@@ -173,7 +173,6 @@ class Supervisor:
         shard = self._shard_by_id[shard_id]
         shard.draining = True
         while not shard.lost and (shard.depth or any(p.shard is shard for p in self._in_flight)):
-            self._work.set()
             await self._turned.wait()
         if shard.lost:
             return None
@@ -181,12 +180,10 @@ class Supervisor:
         shard.close(NotOwner())
         return shard.grant
 
-    def drop(self, shard_id: int) -> Grant:
+    def drop(self, shard_id: int) -> None:
         """Decide nothing more in a shard, whatever waits there."""
-        shard = self._shard_by_id[shard_id]
-        self._unload(shard)
+        self._unload(self._shard_by_id[shard_id])
         self._work.set()
-        return shard.grant
 
     def _unload(self, shard: Shard) -> None:
         if self._shard_by_id.get(shard.shard_id) is shard:
