@@ -118,6 +118,7 @@ class Crowd:
             while not self._closed:
                 at += self._random.expovariate(ARRIVALS_PER_S)
                 await asyncio.sleep(max(0.0, at - loop.time()))
+                self._witness.is_late(loop.time() - at)
                 (visit,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
                 group.create_task(self._visited(self._visits[visit]()))
 
@@ -185,7 +186,7 @@ class Crowd:
         async def attempt() -> Answer:
             seen.asks_for_order(key)
             sent_s = self._witness.now_s
-            answer = await self._request("POST", path, wish.body, headers)
+            answer = await self._request("order", "POST", path, wish.body, headers)
             noted = seen.answered_order(key, answer)
             if isinstance(noted, SeenOrder) and answer.header("Idempotency-Replayed") is None:
                 self._witness.placed(key.event_id, sent_s)
@@ -209,14 +210,16 @@ class Crowd:
         headers = caller.with_key(UUID(int=self._random.getrandbits(128)).hex)
         path = f"/v1/orders/{bought.order_id}/payment"
         answer = await self._insist(
-            lambda: self._request("POST", path, b'{"method":"card"}', headers)
+            lambda: self._request("payment", "POST", path, b'{"method":"card"}', headers)
         )
         if answer.status != 202:
             self._expect(answer, "a payment", "order_expired")
             return
         payment = msgspec.json.decode(answer.body, type=_Payment).payment_id
         paying = f"/v1/sandbox/payments/{payment}"
-        answer = await self._insist(lambda: self._request("POST", paying, b'{"outcome":"succeed"}'))
+        answer = await self._insist(
+            lambda: self._request("bank", "POST", paying, b'{"outcome":"succeed"}')
+        )
         if answer.status != 200:
             self._witness.surprised(f"{answer.status} {code(answer)} to a payer")
         await self._collect(bought)
@@ -234,7 +237,7 @@ class Crowd:
 
     async def _cancel(self, bought: Bought) -> None:
         path, headers = f"/v1/orders/{bought.order_id}", bought.wish.caller.headers
-        answer = await self._insist(lambda: self._request("DELETE", path, b"", headers))
+        answer = await self._insist(lambda: self._request("cancel", "DELETE", path, b"", headers))
         if answer.status == 200:
             self._witness.seen.cancelled_orders.add(bought.order_id)
             await self._read(bought)
@@ -255,7 +258,7 @@ class Crowd:
         async def attempt() -> Answer:
             nonlocal sent_s
             sent_s = self._witness.now_s
-            return await self._request("GET", path, b"", headers)
+            return await self._request("read", "GET", path, b"", headers)
 
         answer = await self._insist(attempt)
         return self._witness.read(bought.order_id, answer, sent_s)
@@ -283,7 +286,7 @@ class Crowd:
 
         async def attempt() -> Answer:
             seen.scans(key)
-            answer = await self._request("POST", path, body, device.headers)
+            answer = await self._request("scan", "POST", path, body, device.headers)
             seen.answered_scan(key, token, answer)
             return answer
 
@@ -313,15 +316,15 @@ class Crowd:
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def _request(
-        self, method: str, path: str, body: bytes = b"", headers: bytes = b""
+        self, kind: str, method: str, path: str, body: bytes = b"", headers: bytes = b""
     ) -> Answer:
-        """Raises NoAnswer."""
+        """`kind`: what is asked for, in a word. Raises NoAnswer."""
         self._witness.offers()
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 answer = await self._client.request(method, path, body, headers)
         except (NoAnswer, TimeoutError) as error:
-            self._witness.hears_nothing()
+            self._witness.hears_nothing(kind)
             raise NoAnswer(str(error)) from error
         self._witness.hears(answer.status)
         if answer.status in (500, 502, 504):

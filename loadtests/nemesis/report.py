@@ -39,12 +39,14 @@ def _summary(outcome: Outcome) -> str:
     done = [fault for fault in outcome.struck if fault.missed is None]
     kinds = {fault.plan.kind for fault in done}
     calm = witness.seconds[: int(outcome.took_s)]
-    offered = [second.offered for second in calm]
+    offered = sum(second.offered for second in calm)
+    late_s = max((second.late_s for second in calm), default=0.0)
     nothing = sum(second.came[Came.NOTHING] for second in calm)
     return (
         f"{len(done)} faults of {len(kinds)} kinds in {outcome.took_s:.0f} s;"
-        f" {sum(offered)} requests offered, {min(offered, default=0)} a second at least,"
-        f" {nothing} without an answer; {witness.unknown} given up undecided"
+        f" {offered} requests offered, {offered / outcome.took_s:.0f} a second,"
+        f" {nothing} without an answer; {witness.unknown} given up undecided;"
+        f" visitors came {late_s:.1f} s late at worst"
     )
 
 
@@ -101,7 +103,12 @@ def _document(outcome: Outcome, rows: list[Row]) -> object:
             for fault, found in rows
         ],
         "per_second": [
-            {"offered": second.offered, **{kind.name: second.came[kind] for kind in Came}}
+            {
+                "offered": second.offered,
+                "late_s": round(second.late_s, 3),
+                **{kind.name: second.came[kind] for kind in Came},
+                "unanswered": second.unanswered,
+            }
             for second in outcome.witness.seconds
         ],
         "surprises": dict(outcome.witness.surprises),

@@ -27,8 +27,12 @@ class Came(StrEnum):
 
 
 class Second(Struct):
+    """`late_s`: how far we ourselves were behind, at worst: then the machine has too much to do."""
+
     offered: int = 0
+    late_s: float = 0.0
     came: Counter[Came] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)  # by what was asked for
 
 
 class Durable(Struct, frozen=True, gc=False):
@@ -69,11 +73,16 @@ class Witness:
     def offers(self) -> None:
         self._second().offered += 1
 
+    def is_late(self, seconds: float) -> None:
+        second = self._second()
+        second.late_s = max(second.late_s, seconds)
+
     def hears(self, status: int) -> None:
         self._second().came[_came(status)] += 1
 
-    def hears_nothing(self) -> None:
+    def hears_nothing(self, kind: str) -> None:
         self._second().came[Came.NOTHING] += 1
+        self._second().unanswered[kind] += 1
 
     def _second(self) -> Second:
         number = int(self.now_s)
