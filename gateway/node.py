@@ -6,6 +6,7 @@ last on the stack ends first: HTTP before the engine behind it, both before thei
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Collection, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from uuid import uuid4
 
 import aiohttp
@@ -30,7 +32,7 @@ from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
 from gateway.app import build, build_operations
 from gateway.auth import Credentials
-from gateway.chores import Chores
+from gateway.chores import Chores, every
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports, Readiness
@@ -40,7 +42,7 @@ from persistence.healing import heal
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
-from persistence.projector import Projector
+from persistence.projector import project
 from persistence.reading import Projections
 from persistence.sandbox import SandboxBooks
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
@@ -50,6 +52,9 @@ from persistence.transactions import AWAY
 _HAND_OVER_S = 4.0
 _STOP_S = 4.0
 _PROJECTOR_NICENESS = 5  # selling goes first
+_CONNECT_S = 5.0
+_WAIT_S = 0.5  # before a database that is away is asked again
+_LAG_EVERY_S = 1.0
 
 
 class SystemClock:
@@ -84,8 +89,10 @@ async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
     configure_logging(settings.log == "on")
     needs = _needs(settings)
     stopping = _stop_signal(fds.life)
-    if fds.life is None:  # else the launcher has done it
+    if fds.life is None:
         await prepare(needs.database_url, settings.shards)
+    else:  # the launcher has done that, before it started us first
+        await _answers(needs.database_url, stopping)
     async with AsyncExitStack() as stack:
         node = Node(settings, needs, roles, stopping, stack)
         await node.start(fds.listen)
@@ -94,6 +101,19 @@ async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
             os.close(fds.ready)
         _calm_the_collector()
         await node.until_told_to_stop()
+
+
+async def _answers(database_url: str, stopping: asyncio.Event) -> None:
+    """Wait for a database that is away: to die and be started again would bring it no nearer."""
+    while not stopping.is_set():
+        try:
+            connection = await asyncpg.connect(database_url, timeout=_CONNECT_S)
+        except AWAY:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _WAIT_S)
+        else:
+            await connection.close()
+            return
 
 
 def _calm_the_collector() -> None:
@@ -153,7 +173,7 @@ class Node:
 
     async def start(self, listen_fd: int | None) -> None:
         if "projector" in self._roles:
-            await self._start_projector()
+            self._start_projector()
         if self._roles == ["projector"]:
             return
         self._redis = connect(self._needs.redis_url)
@@ -189,19 +209,10 @@ class Node:
 
     # -- roles -----------------------------------------------------------------------------
 
-    async def _start_projector(self) -> None:
+    def _start_projector(self) -> None:
         if self._roles == ["projector"]:
             os.nice(_PROJECTOR_NICENESS)
-        # What it writes can be made again, and its offset goes with it: it need not wait for the
-        # disk, nor have the journal wait for it there.
-        connection = await asyncpg.connect(
-            self._needs.database_url,
-            timeout=10,
-            server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
-        )
-        self._stack.push_async_callback(connection.close)
-        projector = Projector(connection, heal)
-        self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
+        self._do_until_the_end("projector", project(self._needs.database_url, heal))
 
     async def _start_engine(self, address: str) -> None:
         # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
@@ -229,6 +240,11 @@ class Node:
         telemetry.DEPTH.set_function(lambda: supervisor.depth)
         telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
         telemetry.SHARDS.set_function(lambda: len(supervisor.shards_owned))
+        # Measured here: a projector that is dead would not say how far it is behind.
+        projections = Projections(self._edge_pool)
+        self._do_until_the_end(
+            "lag", every(_LAG_EVERY_S, "measure the lag", partial(_lag, projections))
+        )
         ownership = self._ownership = Ownership(
             node=self._name.name,
             membership=membership,
@@ -304,6 +320,7 @@ class Node:
                 self._needs.database_url,
                 min_size=1,
                 max_size=8,
+                timeout=_CONNECT_S,
                 command_timeout=10,
                 server_settings={"application_name": f"stampede {name}"},
             )
@@ -350,6 +367,10 @@ def _payments(
             return False
 
     return Sandbox(SandboxBooks(pool), webhook_secret, deliver)
+
+
+async def _lag(projections: Projections) -> None:
+    telemetry.LAG.set(await projections.lag())
 
 
 async def _state(asked: Awaitable[object]) -> str:

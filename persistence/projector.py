@@ -2,7 +2,7 @@
 
 A piece of a shard's journal is folded in memory into rows and written with the shard's new offset
 in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes these
-tables, one projector at a time (an advisory lock).
+tables, one projector at a time (an advisory lock); others wait until that one is gone.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import structlog
 
 from engine import facts as f
 from engine.configuring import Configured
@@ -19,9 +20,12 @@ from engine.money import total_minor
 from engine.order import OrderStatus, PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
 from persistence.journal import decode
+from persistence.transactions import AWAY
 
 ROWS_MAX = 200
 IDLE_S = 0.05
+RETRY_S = 0.5
+TIMEOUT_S = 30.0
 LOCK = 7_308_052_001  # an arbitrary number that is the projector's
 
 Heal = Callable[[asyncpg.Connection, str, Configured], Awaitable[None]]
@@ -42,6 +46,32 @@ ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
 """
 
 
+async def project(dsn: str, heal: Heal) -> None:
+    """For ever, also through a database that goes away and comes back."""
+    log = structlog.get_logger("projector")
+    while True:
+        try:
+            await _project_on_one_connection(dsn, heal)
+        except AWAY as error:
+            log.warning("projector waits for the database", error=repr(error))
+            await asyncio.sleep(RETRY_S)
+
+
+async def _project_on_one_connection(dsn: str, heal: Heal) -> None:
+    # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
+    # nor have the journal wait for it there.
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=TIMEOUT_S,
+        command_timeout=TIMEOUT_S,
+        server_settings={"application_name": "stampede projector", "synchronous_commit": "off"},
+    )
+    try:
+        await Projector(connection, heal).run()
+    finally:
+        await connection.close(timeout=1)
+
+
 class Projector:
     """`heal` brings the catalogue forward where a fact is ahead of it."""
 
@@ -49,12 +79,13 @@ class Projector:
         self._connection = connection
         self._heal = heal
 
-    async def run(self, lag: Callable[[int], None]) -> None:
-        """Project for ever; `lag` hears how many batches are still to be read."""
-        await self._connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    async def run(self) -> None:
+        while True:
+            if await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                break
+            await asyncio.sleep(RETRY_S)
         while True:
             behind = await self.step()
-            lag(behind)
             await asyncio.sleep(0 if behind else IDLE_S)
 
     async def step(self) -> int:

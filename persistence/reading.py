@@ -13,6 +13,15 @@ class Projections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    async def lag(self) -> int:
+        """How many batches of the journal the projector has not read yet."""
+        async with reading(self._pool) as connection:
+            batches: int = await connection.fetchval(
+                "SELECT coalesce(sum(s.last_seq - coalesce(o.seq, 0)), 0)::bigint"
+                " FROM shards s LEFT JOIN projection_offsets o USING (shard_id)"
+            )
+        return batches
+
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
         async with reading(self._pool) as connection:
