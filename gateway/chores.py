@@ -22,11 +22,15 @@ ENDED_MAX = 50
 
 async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
     log = structlog.get_logger("chores")
+    told = ""
     while True:
         try:
             await chore()
+            told = ""
         except Exception as error:
-            log.warning("chore failed", chore=name, error=repr(error))
+            if repr(error) != told:  # once, however long it lasts
+                told = repr(error)
+                log.warning("chore failed", chore=name, error=told, cause=repr(error.__cause__))
         await asyncio.sleep(seconds)
 
 
