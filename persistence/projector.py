@@ -148,8 +148,10 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
-            case f.AttendeeNamed() | f.PaymentAskedAgain():
-                pass  # personal data stays sealed in the journal, keys are the sale's own
+            case f.AttendeeNamed():
+                self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
+            case f.PaymentAskedAgain():
+                pass  # keys are the sale's own
             case f.TicketScanned():
                 self._scanned(entry, fact, at)
             case f.AdmissionUndone():
@@ -170,6 +172,7 @@ class Fold:
                 total_minor(fact.items),
                 _instant(fact.placed_at_ms),
                 _instant(fact.expires_at_ms),
+                fact.sealed,
             )
         )
         for position, item in enumerate(fact.items):
@@ -264,11 +267,11 @@ _STATEMENTS: dict[str, str] = {
         """,
     "orders": """
         INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
-                            placed_at, expires_at)
-        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires
+                            placed_at, expires_at, sealed)
+        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                    $6::timestamptz[], $7::timestamptz[])
-            AS t (order_id, event_id, buyer_id, currency, total, placed, expires)
+                    $6::timestamptz[], $7::timestamptz[], $8::bytea[])
+            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed)
         """,
     "items": """
         INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
@@ -297,6 +300,14 @@ _STATEMENTS: dict[str, str] = {
         FROM (SELECT DISTINCT ON (order_id, number) order_id, number, digest
               FROM unnest($1::text[], $2::int[], $3::bytea[])
                   WITH ORDINALITY AS u (order_id, number, digest, n)
+              ORDER BY order_id, number, n DESC) t
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        """,
+    "named": """
+        UPDATE tickets SET sealed = t.sealed
+        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, sealed
+              FROM unnest($1::text[], $2::int[], $3::bytea[])
+                  WITH ORDINALITY AS u (order_id, number, sealed, n)
               ORDER BY order_id, number, n DESC) t
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,

@@ -5,7 +5,8 @@ from datetime import datetime
 
 import asyncpg
 
-from engine.projection import CheckInRow, OrderRow, PendingRefund
+from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
+from persistence.statements import clean
 from persistence.transactions import reading
 
 
@@ -61,6 +62,24 @@ class Projections:
                 limit,
             )
         return [CheckInRow(*row) for row in rows]
+
+    async def attendees(
+        self, event_id: str, after: tuple[str, int], limit: int
+    ) -> list[AttendeeRow]:
+        """Tickets of an event by order and number, from the one after `after`."""
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT t.order_id, t.number, o.buyer_id, t.tier_id, coalesce(r.name, ''),"
+                " t.status, t.issued_at, t.checked_in_at, o.sealed, t.sealed"
+                " FROM tickets t JOIN orders o USING (order_id) LEFT JOIN tiers r USING (tier_id)"
+                " WHERE t.event_id = $1 AND (t.order_id, t.number) > ($2, $3)"
+                " ORDER BY t.order_id, t.number LIMIT $4",
+                event_id,
+                clean(after[0]),
+                after[1],
+                limit,
+            )
+        return [AttendeeRow(*row) for row in rows]
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]:
         async with reading(self._pool) as connection:

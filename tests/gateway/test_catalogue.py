@@ -33,6 +33,7 @@ EVENT_FIELDS = {
     "setup_hours_before",
     "teardown_hours_after",
     "status",
+    "series_id",
     "gates",
     "tiers",
 }
@@ -55,10 +56,16 @@ BOOKING_FIELDS = {
     "setup_hours_before",
     "teardown_hours_after",
     "status",
+    "hire_amount",
     "deposit_amount",
+    "deposit_refundable_days",
     "deposit_paid",
+    "deposit_refunded",
     "payment_id",
     "currency",
+    "expires_at",
+    "cancel_reason",
+    "refund",
 }
 
 

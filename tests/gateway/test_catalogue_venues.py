@@ -32,6 +32,7 @@ VENUE_FIELDS = {
     "hire_amount",
     "deposit_amount",
     "currency",
+    "deposit_refundable_days",
 }
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -16,7 +15,6 @@ from tests.persistence.catalogue_world import (
     NOON,
     ORGANIZER,
     World,
-    catalogue_world,
     done,
     reason,
     tier_of,
@@ -48,12 +46,6 @@ WAY_TO = {
     S.COMPLETED: [Step.PUBLISH, Step.COMPLETE],
     S.CANCELLED: [Step.CANCEL],
 }
-
-
-@pytest.fixture
-async def world(postgres_dsn: str) -> AsyncIterator[World]:
-    async with catalogue_world(postgres_dsn) as made:
-        yield made
 
 
 async def brought_to(world: World, status: EventStatus) -> Event:
@@ -112,9 +104,9 @@ async def test_only_the_organizer_and_admins_change_an_event(world: World) -> No
         await catalogue.set_gates(STRANGER, event_id, (Gate("A", ()),)),
         await catalogue.add_tier(STRANGER, tier_of(event), None),
         await catalogue.change_tier(STRANGER, tier.tier_id, {"price": 1}),
-        await catalogue.cancel_booking(STRANGER, event.booking_id, None),
-        await catalogue.booking(STRANGER, event.booking_id),
-        await catalogue.add_booking(STRANGER, event_id, "bkg_1", event.slot, None),
+        await world.desk.cancel_booking(STRANGER, event.booking_id, None),
+        await world.desk.booking(STRANGER, event.booking_id),
+        await world.desk.add_booking(STRANGER, event_id, "bkg_1", event.slot, None),
     ]
     assert {reason(outcome) for outcome in refused} == {Reason.NOT_THE_ORGANIZER}
     assert await world.read(event) == event
@@ -141,7 +133,7 @@ async def test_what_is_not_there_is_unknown_whatever_its_id_looks_like(world: Wo
     for text in ("", "nope", "\0", "é", "\ud800", "x" * 10_000):
         assert reason(await catalogue.event(text)) is Reason.UNKNOWN_EVENT
         assert reason(await catalogue.venue(text)) is Reason.UNKNOWN_VENUE
-        assert reason(await catalogue.booking(ADMIN, text)) is Reason.UNKNOWN_BOOKING
+        assert reason(await world.desk.booking(ADMIN, text)) is Reason.UNKNOWN_BOOKING
         assert reason(await catalogue.change_venue(text, {})) is Reason.UNKNOWN_VENUE
         assert reason(await catalogue.change_event(ADMIN, text, {})) is Reason.UNKNOWN_EVENT
         assert reason(await catalogue.change_tier(ADMIN, text, {})) is Reason.UNKNOWN_TIER
