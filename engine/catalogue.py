@@ -180,6 +180,13 @@ class Event(Struct, frozen=True):
         )
 
 
+class ImportedRow(Struct, frozen=True):
+    """An event from a file; by `import_key` its organizer's next import knows it again."""
+
+    import_key: str
+    event: Event
+
+
 class Once(Struct, frozen=True):
     """An idempotency key, and how the first answer to it is written down to be given again."""
 

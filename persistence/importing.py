@@ -1,0 +1,69 @@
+"""Events from files: each row with a booking of its own, and a key by which it is known again.
+
+Venues are locked in the order of their ids, so that two imports never wait for each other in a
+ring; the rows of one venue stay in the order of the file.
+"""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from engine.catalogue import ImportedRow, Venue
+from engine.rejections import Rejection
+from persistence import venues
+from persistence.hire import Hire
+from persistence.transactions import Connection, reading
+
+_KNOWN = "SELECT 1 FROM imported_rows WHERE organizer_id = $1 AND import_key = $2"
+_CLAIM = """
+INSERT INTO imported_rows (organizer_id, import_key, event_id) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING RETURNING event_id
+"""
+
+
+class EventImports:
+    def __init__(self, pool: asyncpg.Pool, hire: Hire) -> None:
+        self._pool = pool
+        self._hire = hire
+
+    async def venue(self, venue_id: str) -> Venue | None:
+        async with reading(self._pool) as connection:
+            return await venues.find(connection, venue_id)
+
+    async def add(
+        self, rows: Sequence[ImportedRow], *, all_or_none: bool, dry_run: bool
+    ) -> list[bool | Rejection]:
+        """Of each row: whether it is new, or why not. One transaction; `dry_run` leaves nothing."""
+        outcome_by_place: dict[int, bool | Rejection] = {}
+        in_order = sorted(enumerate(rows), key=lambda numbered: numbered[1].event.venue_id)
+        async with reading(self._pool) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                for place, row in in_order:
+                    outcome_by_place[place] = await self._add(connection, row)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            refused = any(isinstance(o, Rejection) for o in outcome_by_place.values())
+            if dry_run or (all_or_none and refused):
+                await transaction.rollback()
+            else:
+                await transaction.commit()
+        return [outcome_by_place[place] for place in range(len(rows))]
+
+    async def _add(self, connection: Connection, row: ImportedRow) -> bool | Rejection:
+        key = (row.event.organizer_id, row.import_key)
+        if await connection.fetchval(_KNOWN, *key):
+            return False
+        attempt = connection.transaction()
+        await attempt.start()
+        added = await self._hire.add_event(connection, row.event)
+        if isinstance(added, Rejection):
+            await attempt.rollback()
+            return added
+        if await connection.fetchval(_CLAIM, *key, row.event.event_id) is None:
+            await attempt.rollback()  # by another import, at this moment
+            return False
+        await attempt.commit()
+        return True
