@@ -1,4 +1,4 @@
-"""Ten thousand event creations over HTTP, two hundred at once, for random windows of a few halls."""
+"""Ten thousand event creations over HTTP, two hundred at once, for random windows in halls."""
 
 import asyncio
 import itertools

@@ -1,7 +1,7 @@
 """Ten thousand ask for halls, two hundred at once; an independent check counts what they got.
 
-The check (`loadtests/halls.py`) knows what was asked and answered, and nothing of the catalogue. That
-it finds what it is for is shown by taking both guards away, the lock and the constraint.
+The check (`loadtests/halls.py`) knows what was asked and answered, and nothing of the catalogue.
+That it finds what it is for is shown by taking both guards away, the lock and the constraint.
 """
 
 import asyncio
