@@ -20,7 +20,7 @@ from gateway.http import Body, answer, decode_bytes
 from gateway.problems import malformed, refused
 from gateway.routes.events import EventAnswer, NewEvent, shown
 from gateway.routing import ORGANIZERS, Route, ports_of, principal_of
-from gateway.times import resolve
+from gateway.times import refuse_beyond_calendars, resolve
 
 _Dates = Annotated[tuple[date, ...], Meta(min_length=1, max_length=OCCURRENCES_MAX)]
 _Count = Annotated[int, Meta(ge=1, le=OCCURRENCES_MAX)]
@@ -76,6 +76,8 @@ def _shown(events: list[Event]) -> dict[str, object]:
 def _planned(body: NewSeries, venue: Venue, organizer_id: str) -> list[Event]:
     """An event a date. Raises Problem 422 where clocks skip or repeat one of the times."""
     series_id, zone = new_id("ser"), ZoneInfo(venue.timezone)
+    for name in ("start_time", "end_time"):
+        refuse_beyond_calendars(getattr(body, name).year, name)
     start, end = _local(body.start_time, zone), _local(body.end_time, zone)
     fields: dict[str, Any] = {"currency": venue.currency, **given(body)}
     del fields["repeat"]
@@ -106,6 +108,8 @@ def _dates(repeat: Repeat, first: date) -> list[date]:
             raise malformed("Expected either dates or every_weeks - at `$.repeat`")
         if len(set(repeat.dates)) < len(repeat.dates):
             raise malformed("Expected every date once - at `$.repeat.dates`")
+        for day in repeat.dates:
+            refuse_beyond_calendars(day.year, "repeat.dates")
         return sorted(repeat.dates)
     if repeat.every_weeks is UNSET or (repeat.count is UNSET) == (repeat.until is UNSET):
         raise malformed("Expected dates, or every_weeks with count or until - at `$.repeat`")
