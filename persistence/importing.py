@@ -61,7 +61,8 @@ class EventImports:
         added = await self._hire.add_event(connection, row.event)
         if isinstance(added, Rejection):
             await attempt.rollback()
-            return added
+            # Another import may have brought this very row in while we waited for its hall.
+            return False if await connection.fetchval(_KNOWN, *key) else added
         if await connection.fetchval(_CLAIM, *key, row.event.event_id) is None:
             await attempt.rollback()  # by another import, at this moment
             return False
