@@ -29,7 +29,14 @@ from gateway.times import from_query, is_timezone
 
 FACILITIES_BYTES_MAX = 8 * 1024
 
-Facilities = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+Facilities = Annotated[
+    Raw,
+    Meta(
+        description="`parking`: whether, how many places, or where; `catering`: whether, or whose;"
+        " `av_equipment`: whether, what, or a list; anything else as you like",
+        extra_json_schema={"type": "object"},
+    ),
+]
 _Count = Annotated[int, Meta(ge=0)]
 
 

@@ -77,6 +77,11 @@ async def test_a_venue_is_read_back_as_it_was_made_and_changed(shop: Shop) -> No
         ({"facilities": []}, "$.facilities"),
         ({"facilities": None}, "$.facilities"),
         ({"facilities": {"notes": "x" * 9000}}, "$.facilities"),
+        ({"facilities": {"parking": -1}}, "$.facilities.parking"),
+        ({"facilities": {"parking": None}}, "$.facilities.parking"),
+        ({"facilities": {"catering": 3}}, "$.facilities.catering"),
+        ({"facilities": {"av_equipment": {"lamps": 4}}}, "$.facilities.av_equipment"),
+        ({"deposit_refundable_days": -1}, "$.deposit_refundable_days"),
         ({"rooms": 3}, "rooms"),
     ],
 )

@@ -1,6 +1,7 @@
 """Deposits and what they do to a booking, its end, its add-ons, and what time does to it."""
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -210,6 +211,50 @@ async def test_the_terms_of_a_hire_are_those_of_the_day_it_was_asked_for(world: 
     booking = await world.booking(event)
     terms = (booking.hire_amount, booking.deposit_amount, booking.deposit_refundable_days)
     assert terms == (2000, 500, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_money_adds_up_whatever_comes_in_whatever_order(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    events = [await requested(world) for _ in range(6)]
+    asked_for: list[Deposit] = []
+    taken: dict[str, int] = {}
+
+    async def act() -> None:
+        event = chance.choice(events)
+        match chance.choice(("ask", "pay", "pay", "decline", "cancel", "lapse")):
+            case "ask":
+                payment_id = ids.deposit_id(chance.randbytes(16))
+                desk, booking_id = world.desk, event.booking_id
+                told = await desk.request_deposit(ORGANIZER, booking_id, payment_id, "x", None)
+                if isinstance(told, Deposit):
+                    asked_for.append(told)
+            case "pay" if asked_for:
+                deposit = chance.choice(asked_for)
+                taken[deposit.payment_id] = deposit.amount_minor
+                await world.desk.deposit_paid(deposit.payment_id, deposit.amount_minor)
+            case "decline" if asked_for:
+                await world.desk.deposit_declined(chance.choice(asked_for).payment_id)
+            case "cancel" if chance.random() < 0.2:
+                await world.desk.cancel_booking(ORGANIZER, event.booking_id, None)
+            case "lapse" if chance.random() < 0.05:
+                await world.desk.lapse_unpaid(NOON + REQUEST_KEPT, 2)
+            case _:
+                pass
+
+    for _ in range(15):
+        await asyncio.gather(*(act() for _ in range(10)))
+    bookings = [await world.booking(event) for event in events]
+    back = dict(await refunds(world))
+    kept = sum(booking.deposit_paid - booking.deposit_refunded for booking in bookings)
+    assert sum(taken.values()) == kept + sum(back.values())
+    assert set(back) <= set(taken)
+    for booking in bookings:
+        if booking.status is BookingStatus.CONFIRMED:
+            assert booking.payment_id not in back
+            assert booking.deposit_paid == taken[str(booking.payment_id)] == 500
+    assert taken
+    assert back
 
 
 # -- who may give a hall up --------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from engine.catalogue import BookingStatus, Event, Tier
 from engine.commands import Caller, Gate, Role
 from engine.lifecycle import EventStatus, Step
+from engine.planning import TIERS_MAX
 from engine.rejections import Reason, Rejection
 from tests.persistence.catalogue_world import (
     HOUR,
@@ -167,6 +168,15 @@ async def test_tiers_never_exceed_the_capacity_however_many_come_at_once(world: 
     done(await change(ORGANIZER, tier_id, {"total_quantity": 12}), Tier)
     refused = await change(ORGANIZER, tier_id, {"total_quantity": 13})
     assert reason(refused) is Reason.EXCEEDS_CAPACITY
+
+
+async def test_an_event_has_so_many_tiers_at_most_however_many_come_at_once(world: World) -> None:
+    event = await world.event(await world.venue())
+    tiers = [tier_of(event, total_quantity=1) for _ in range(TIERS_MAX + 3)]
+    add = world.catalogue.add_tier
+    outcomes = await asyncio.gather(*(add(ORGANIZER, tier, None) for tier in tiers))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+    assert refused == [Rejection(Reason.TOO_MANY_TIERS, {"max": TIERS_MAX})] * 3
 
 
 async def test_capacity_is_looked_at_again_when_publishing(world: World) -> None:
