@@ -96,7 +96,8 @@ def _note(invoice: Invoice, booking: Booking, zone: ZoneInfo) -> str:
         return f"Of the deposit paid, {returned} goes back to you."
     if booking.status is BookingStatus.CONFIRMED and booking.deposit_paid:
         days = booking.deposit_refundable_days
-        return f"The deposit goes back to you if you cancel at least {days} days before the start."
+        least = f"at least {days} day{'s' if days > 1 else ''} " if days else ""
+        return f"The deposit goes back to you if you cancel {least}before the start."
     return ""
 
 

@@ -41,6 +41,8 @@ async def set_status(connection: Connection, payment_id: str, status: DepositSta
 async def send_back(
     connection: Connection, payment_id: str, booking_id: str, amount_minor: int
 ) -> None:
+    if amount_minor <= 0:  # a provider's odd word: there is nothing to send
+        return
     refund_id = ids.deposit_refund_id(payment_id)
     await connection.execute(_SEND_BACK, refund_id, payment_id, booking_id, amount_minor)
 
