@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -11,13 +12,14 @@ from msgspec.structs import asdict, fields
 
 from engine import ids
 from engine.catalogue import Category, Event, Venue
-from engine.commands import Gate, Role
+from engine.commands import Caller, Gate, Role
 from engine.lifecycle import EventStatus, Step
 from engine.planning import refuse_caller, refuse_change
 from engine.rejections import Rejection
 from gateway import exporting
 from gateway.auth import forbidden, unauthenticated
 from gateway.catalogue import (
+    Catalogue,
     Currency,
     Hours,
     Name,
@@ -40,6 +42,8 @@ GATES_MAX = 500
 TIERS_OF_GATE_MAX = 500
 
 Url = Annotated[str, Meta(max_length=2000, pattern=r"^https?://[!-~]+$")]
+
+_PageAfter = Callable[[str | None, int], Awaitable[list[Event]]]
 
 _INTERNAL = ("opened", "version")
 _TIMES = ("start_time", "end_time")
@@ -144,18 +148,9 @@ async def list_newest(request: web.Request) -> web.StreamResponse:
     ports = ports_of(request)
     viewer = ports.credentials.principal(request)
     caller = viewer.caller if viewer is not None else None
-    own = _wants_own(request)
-    if own and caller is None:
-        raise unauthenticated("mine: whose events are asked for is told by a credential")
-    if own and caller is not None and caller.role not in ORGANIZERS:
-        raise forbidden("mine: events are made by organizers")
-
-    async def page_after(after: str | None, limit: int) -> list[Event]:
-        if not own or caller is None:
-            return await ports.catalogue.events(caller, after, limit)
-        organizer = None if caller.role is Role.ADMIN else caller.subject
-        return await ports.catalogue.own_events(organizer, after, limit)
-
+    page_after: _PageAfter = partial(ports.catalogue.events, caller)
+    if _wants_own(request):
+        page_after = _own_events(ports.catalogue, caller)
     if media := exporting.wanted(request):
         if caller is None:
             raise unauthenticated("a whole list is for those who show a credential")
@@ -165,6 +160,15 @@ async def list_newest(request: web.Request) -> web.StreamResponse:
     return respond_page(found, limit, shown, lambda event: event.event_id)
 
 
+def _own_events(catalogue: Catalogue, caller: Caller | None) -> _PageAfter:
+    """An admin's are all there are. Raises Problem 401, 403."""
+    if caller is None:
+        raise unauthenticated("mine: whose events are asked for is told by a credential")
+    if caller.role not in ORGANIZERS:
+        raise forbidden("mine: events are made by organizers")
+    return partial(catalogue.own_events, None if caller.role is Role.ADMIN else caller.subject)
+
+
 def _wants_own(request: web.Request) -> bool:
     text = request.query.get("mine", "false")
     if text not in ("true", "false"):
@@ -172,9 +176,7 @@ def _wants_own(request: web.Request) -> bool:
     return text == "true"
 
 
-async def _lines(
-    page_after: Callable[[str | None, int], Awaitable[list[Event]]],
-) -> AsyncIterator[list[EventLine]]:
+async def _lines(page_after: _PageAfter) -> AsyncIterator[list[EventLine]]:
     after = None
     while found := await page_after(after, exporting.ROWS_A_PAGE):
         after = found[-1].event_id
