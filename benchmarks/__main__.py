@@ -1,6 +1,7 @@
 """`./run bench`: measures and writes `benchmarks/results.md`."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import click
@@ -100,7 +101,8 @@ async def _halls() -> Measurement:
         Figure("p99", "ms", [crowd.percentile_ms(99)]),
     ]
     conditions = (
-        f"{crowd.requests:,} random windows in {crowd.halls} halls over HTTP, {crowd.at_once} at"
+        f"Load average of the shared machine meanwhile: {os.getloadavg()[0]:.1f}."
+        f" {crowd.requests:,} random windows in {crowd.halls} halls over HTTP, {crowd.at_once} at"
         " once; checked from what was asked and answered alone. The check's negative control, lock"
         " and constraint both off, is `tests/persistence/test_booking_race.py`."
     )
@@ -121,7 +123,8 @@ async def _import() -> Measurement:
         f"{run.rows:,} real conferences in {run.halls} halls, whole days, moved by"
         f" {conferences.YEARS} years; start of the command included. Refused are the same lines as"
         f" in the count beside it, in both runs. First: {run.first.output}. Again:"
-        f" {run.again.output}; the tables were the same to the byte."
+        f" {run.again.output}; the tables were the same to the byte. Load average of the shared"
+        f" machine meanwhile: {os.getloadavg()[0]:.1f}."
     )
     return measured("import of 4,825 conferences", "./run bench import", conditions, figures)
 

@@ -14,7 +14,11 @@ from persistence import venues
 from persistence.hire import Hire
 from persistence.transactions import Connection, reading
 
-_KNOWN = "SELECT 1 FROM imported_rows WHERE organizer_id = $1 AND import_key = $2"
+_KNOWN = """
+SELECT organizer_id, import_key FROM imported_rows
+JOIN unnest($1::text[], $2::text[]) AS asked (organizer_id, import_key)
+    USING (organizer_id, import_key)
+"""
 _CLAIM = """
 INSERT INTO imported_rows (organizer_id, import_key, event_id) VALUES ($1, $2, $3)
 ON CONFLICT DO NOTHING RETURNING event_id
@@ -40,8 +44,10 @@ class EventImports:
             transaction = connection.transaction()
             await transaction.start()
             try:
+                known = await _known(connection, rows)
                 for place, row in in_order:
-                    outcome_by_place[place] = await self._add(connection, row)
+                    is_known = _key(row) in known
+                    outcome_by_place[place] = not is_known and await self._add(connection, row)
             except BaseException:
                 await transaction.rollback()
                 raise
@@ -53,18 +59,25 @@ class EventImports:
         return [outcome_by_place[place] for place in range(len(rows))]
 
     async def _add(self, connection: Connection, row: ImportedRow) -> bool | Rejection:
-        key = (row.event.organizer_id, row.import_key)
-        if await connection.fetchval(_KNOWN, *key):
-            return False
         attempt = connection.transaction()
         await attempt.start()
         added = await self._hire.add_event(connection, row.event)
         if isinstance(added, Rejection):
             await attempt.rollback()
             # Another import may have brought this very row in while we waited for its hall.
-            return False if await connection.fetchval(_KNOWN, *key) else added
-        if await connection.fetchval(_CLAIM, *key, row.event.event_id) is None:
+            return False if await _known(connection, [row]) else added
+        if await connection.fetchval(_CLAIM, *_key(row), row.event.event_id) is None:
             await attempt.rollback()  # by another import, at this moment
             return False
         await attempt.commit()
         return True
+
+
+def _key(row: ImportedRow) -> tuple[str, str]:
+    return row.event.organizer_id, row.import_key
+
+
+async def _known(connection: Connection, rows: Sequence[ImportedRow]) -> set[tuple[str, str]]:
+    keys = [_key(row) for row in rows]
+    organizers, import_keys = [key[0] for key in keys], [key[1] for key in keys]
+    return {(row[0], row[1]) for row in await connection.fetch(_KNOWN, organizers, import_keys)}
