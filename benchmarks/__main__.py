@@ -1,6 +1,7 @@
 """`./run bench`: measures and writes `benchmarks/results.md`."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import click
@@ -8,7 +9,7 @@ import uvloop
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks import hot, memory, moving, restart
+from benchmarks import conferences, halls, hot, memory, moving, restart
 from benchmarks.alone import alone
 from benchmarks.hot import Report
 from benchmarks.moving import Moved
@@ -17,7 +18,7 @@ from benchmarks.split import Side, split
 
 NAMES = (
     *("onsale", "doors", "restart", "memory"),
-    *("takeover", "handover", "split", "engine"),
+    *("takeover", "handover", "split", "engine", "halls", "import"),
 )
 IN_FLIGHT_ALONE = [64, 512, 2048]
 
@@ -43,6 +44,8 @@ def main(
         "split": lambda: _split(in_flight, seconds, few),
         "engine": lambda: _engine(seconds, few),
         "memory": _memory,
+        "halls": _halls,
+        "import": _import,
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -192,6 +195,46 @@ async def _engine(seconds: float, rounds: int) -> Measurement:
         " snapshots on. Who asks is in the same process, and its CPU in the figure."
     )
     return measured("engine alone", "./run bench engine", conditions, figures)
+
+
+async def _halls() -> Measurement:
+    crowd = await halls.crowd()
+    figures = [
+        Figure("bookings given", "of the requests", [len(crowd.given)]),
+        Figure("refused: venue_conflict", "of the requests", [len(crowd.refused)]),
+        Figure("bookings that overlap", "", [len(crowd.overlaps)]),
+        Figure("refusals that name nobody who was there", "", [len(crowd.unfounded)]),
+        Figure("event creations", "a second", [crowd.requests / crowd.seconds]),
+        Figure("p50", "ms", [crowd.percentile_ms(50)]),
+        Figure("p99", "ms", [crowd.percentile_ms(99)]),
+    ]
+    conditions = (
+        f"Load average of the shared machine meanwhile: {os.getloadavg()[0]:.1f}."
+        f" {crowd.requests:,} random windows in {crowd.halls} halls over HTTP, {crowd.at_once} at"
+        " once; checked from what was asked and answered alone. The check's negative control, lock"
+        " and constraint both off, is `tests/persistence/test_booking_race.py`."
+    )
+    return measured("halls, ten thousand requests", "./run bench halls", conditions, figures)
+
+
+async def _import() -> Measurement:
+    run = await conferences.run()
+    assert run.agrees
+    figures = [
+        Figure("first import", "s", [run.first.seconds]),
+        Figure("the same again", "s", [run.again.seconds]),
+        Figure("venue conflicts, by the import", "rows", [run.first.conflicts]),
+        Figure("venue conflicts, by the count beside it", "rows", [len(run.conflicts)]),
+        Figure("refused: no such midnight", "rows", [len(run.without_midnight)]),
+    ]
+    conditions = (
+        f"{run.rows:,} real conferences in {run.halls} halls, whole days, moved by"
+        f" {conferences.YEARS} years; start of the command included. Refused are the same lines as"
+        f" in the count beside it, in both runs. First: {run.first.output}. Again:"
+        f" {run.again.output}; the tables were the same to the byte. Load average of the shared"
+        f" machine meanwhile: {os.getloadavg()[0]:.1f}."
+    )
+    return measured("import of 4,825 conferences", "./run bench import", conditions, figures)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import click
 import msgspec
 import uvloop
@@ -204,6 +206,44 @@ def restore(file: Path) -> None:
             with progress.shown() as show:
                 restored = await fill(*urls, file, show)
         click.echo(f"restored {restored.summary}; look at it with `stampede fsck`, then start")
+
+    _or_one_line(run, os.environ)
+
+
+@main.group(name="import")
+def import_() -> None:
+    """Bring in what is kept elsewhere."""
+
+
+@import_.command(name="events")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--organizer", required=True, help="Whose events they become.")
+@click.option("--atomic", is_flag=True, help="All rows, or none.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be refused, and write nothing.")
+@click.option("--report", type=click.Path(path_type=Path), help="CSV of the refused rows.")
+def import_events(
+    file: Path, organizer: str, atomic: bool, dry_run: bool, report: Path | None
+) -> None:
+    """Add the events of FILE (.jsonl or .csv), a booking each; again changes nothing.
+
+    Fields are those of `POST /v1/events`, and `import_key` by which a row is known again.
+    Exit code 1: some rows were refused.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from gateway.bulk import import_file
+        from gateway.node import SystemClock
+        from persistence.hire import Hire
+        from persistence.importing import EventImports
+
+        settings = read(environment)
+        async with (
+            _data(settings) as (database_url, _),
+            asyncpg.create_pool(database_url) as pool,
+        ):
+            hire = Hire(SystemClock(), timedelta(days=settings.booking_request_days))
+            imports = EventImports(pool, hire)
+            await import_file(imports, file, organizer, atomic, dry_run, report)
 
     _or_one_line(run, os.environ)
 

@@ -40,8 +40,10 @@ from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports, Readiness
 from gateway.settings import Settings, SettingsError
+from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.healing import heal
+from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
@@ -301,12 +303,14 @@ class Node:
         )
         http = await self._stack.enter_async_context(aiohttp.ClientSession())
         projections = Projections(self._edge_pool)
+        hire = Hire(self._clock, timedelta(days=settings.booking_request_days))
         ports = Ports(
             settings=settings,
             clock=self._clock,
             credentials=Credentials(needs.token_secret),
             mailbox=Archive(mailbox, projections, self._clock),
-            catalogue=Catalogue(self._edge_pool, mailbox),
+            catalogue=Catalogue(self._edge_pool, mailbox, hire),
+            bookings=BookingDesk(self._edge_pool, mailbox, hire),
             sale_views=RedisSaleViews(self._redis, settings.shards),
             projections=projections,
             payments=_payments(

@@ -7,10 +7,11 @@ from typing import Protocol
 from aiohttp import web
 from msgspec import Struct
 
-from engine.projection import CheckInRow, OrderRow, PendingRefund
+from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
+from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.payments.provider import PaymentProvider
 from gateway.settings import Settings
@@ -43,6 +44,12 @@ class Projections(Protocol):
         """Scans of an event in the order they were decided."""
         ...
 
+    async def attendees(
+        self, event_id: str, after: tuple[str, int], limit: int
+    ) -> list[AttendeeRow]:
+        """Tickets of an event by order and number, from the one after `after`."""
+        ...
+
     async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
 
 
@@ -62,6 +69,7 @@ class Ports(Struct, frozen=True):
     credentials: Credentials
     mailbox: Mailbox
     catalogue: Catalogue
+    bookings: Bookings
     sale_views: SaleViews
     projections: Projections
     payments: PaymentProvider | None

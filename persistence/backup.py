@@ -48,6 +48,7 @@ _BLOCK = tarfile.BLOCKSIZE
 TRUTH = (
     *("shards", "journal", "personal_keys"),
     *("venues", "events", "tiers", "bookings", "idempotency_keys"),
+    *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
     *("sandbox_payments", "sandbox_refunds"),
 )
 DERIVED = (

@@ -26,6 +26,10 @@ _LOCKED = _SELECT + " FOR NO KEY UPDATE"
 _INSERT = statements.insert("events", COLUMNS)
 _UPDATE = statements.update("events", COLUMNS)
 _NEWEST = statements.newest("events", COLUMNS, "(status <> 'DRAFT' OR $3 OR organizer_id = $4)")
+_NEWEST_OF = statements.newest("events", COLUMNS, "($3::text IS NULL OR organizer_id = $3)")
+_OF_SERIES = f"""
+SELECT {", ".join(COLUMNS)} FROM events WHERE series_id = $1 ORDER BY start_time, event_id
+"""
 
 _ENDED = """
 SELECT event_id FROM events WHERE status IN ('PUBLISHED', 'ON_SALE') AND end_time <= $1
@@ -59,6 +63,18 @@ async def newest(
     organizer = viewer.subject if viewer is not None and viewer.role is Role.ORGANIZER else None
     rows = await connection.fetch(_NEWEST, limit, clean(after), everything, organizer)
     return await _events(connection, rows)
+
+
+async def newest_of(
+    connection: Connection, organizer: str | None, after: str | None, limit: int
+) -> list[Event]:
+    """Newest first, drafts too: of one organizer, or of all of them."""
+    rows = await connection.fetch(_NEWEST_OF, limit, clean(after), organizer)
+    return await _events(connection, rows)
+
+
+async def of_series(connection: Connection, series_id: str) -> list[Event]:
+    return await _events(connection, await connection.fetch(_OF_SERIES, clean(series_id)))
 
 
 async def ended(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -163,8 +163,10 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
-            case f.AttendeeNamed() | f.PaymentAskedAgain() | f.KeysForgotten():
-                pass  # personal data stays sealed in the journal, keys are the sale's own
+            case f.AttendeeNamed():
+                self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
+            case f.PaymentAskedAgain() | f.KeysForgotten():
+                pass  # keys are the sale's own
             case f.OrdersArchived() | f.OrderRecalled():
                 pass  # what a sale has in memory is its own affair, too
             case f.TicketScanned():
@@ -312,6 +314,14 @@ _STATEMENTS: dict[str, str] = {
         FROM (SELECT DISTINCT ON (order_id, number) order_id, number, digest
               FROM unnest($1::text[], $2::int[], $3::bytea[])
                   WITH ORDINALITY AS u (order_id, number, digest, n)
+              ORDER BY order_id, number, n DESC) t
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        """,
+    "named": """
+        UPDATE tickets SET sealed = t.sealed
+        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, sealed
+              FROM unnest($1::text[], $2::int[], $3::bytea[])
+                  WITH ORDINALITY AS u (order_id, number, sealed, n)
               ORDER BY order_id, number, n DESC) t
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,

@@ -1,4 +1,4 @@
-"""A database with content; Redis alone, and as a cluster, where no command may cross slots."""
+"""A catalogue; a database with content; Redis alone and as a cluster, where no command crosses."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from persistence import embedded
 from persistence.embedded import EmbeddedRedis
 from tests.persistence.books import Books, opened
+from tests.persistence.catalogue_world import World, catalogue_world
 from tests.waiting import until
 
 SLOTS = 16_384
@@ -51,4 +52,10 @@ async def books(
 ) -> AsyncIterator[Books]:
     archive = tmp_path_factory.mktemp("books") / "archive"
     async with opened(postgres_dsn, redis_url, archive) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(postgres_dsn: str) -> AsyncIterator[World]:
+    async with catalogue_world(postgres_dsn) as made:
         yield made
