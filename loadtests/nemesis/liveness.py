@@ -9,6 +9,7 @@ from loadtests.nemesis.schedule import Planned
 from loadtests.nemesis.witness import Durable
 
 SERVES_S_MAX = 10.0
+SILENT_S_MAX = 20.0  # however one fault comes on top of another: the longest lasts 8
 
 Durables = Mapping[str, Sequence[Durable]]
 
@@ -83,3 +84,12 @@ def _peace_s(fault: Struck, done: Sequence[Struck], ends_s: float) -> float:
     """How long after its healing nothing else was broken."""
     others = [other for other in done if other is not fault and other.healed_s >= fault.healed_s]
     return min([ends_s, *(other.began_s for other in others)]) - fault.healed_s
+
+
+def longest_silence(durable: Durables, ends_s: float) -> tuple[float, float]:
+    """From when until when nobody at all was sold anything for the longest time."""
+    times = sorted(each.answered_s for answers in durable.values() for each in answers)
+    return max(
+        pairwise([0.0, *(time_s for time_s in times if time_s < ends_s), ends_s]),
+        key=lambda edges: edges[1] - edges[0],
+    )

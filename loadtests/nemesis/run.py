@@ -18,7 +18,14 @@ from loadtests.conferences import Conference, upcoming
 from loadtests.demo import DOORS_OPEN_HOURS
 from loadtests.nemesis.crowd import ARRIVALS_PER_S, HOT_SHARE, WEIGHTS, Crowd
 from loadtests.nemesis.faults import MISSED, STRIKES, Target
-from loadtests.nemesis.liveness import SERVES_S_MAX, Struck, too_slow
+from loadtests.nemesis.liveness import (
+    SERVES_S_MAX,
+    SILENT_S_MAX,
+    Durables,
+    Struck,
+    longest_silence,
+    too_slow,
+)
 from loadtests.nemesis.schedule import Planned, schedule
 from loadtests.nemesis.witness import Came, Witness
 from loadtests.nemesis.world import World, world
@@ -26,6 +33,7 @@ from loadtests.nemesis.zombies import raise_zombies
 
 HOLD_S = 8
 SHARDS = 16
+LATE_S_MAX = 1.0
 RUIN_S_MAX = 2.0  # what the control waits for quiet that will not come
 PLENTY = 1_000_000
 OTHERS = 7
@@ -208,6 +216,16 @@ class Nemesis:
             told, slow = too_slow(self.struck, durable, took_s)
             words = f"{told} of {len(self.struck)} faults tell"
             yield Check(f"healed, it serves within {SERVES_S_MAX:.0f} s", words, tuple(slow))
+            yield _silence(witness, durable, took_s)
+
+
+def _silence(witness: Witness, durable: Durables, ends_s: float) -> Check:
+    """A machine that lets our own visitors wait says nothing of the product."""
+    began_s, until_s = longest_silence(durable, ends_s)
+    late_s = max(second.late_s for second in witness.seconds[int(began_s) : int(until_s) + 1])
+    words = f"{until_s - began_s:.1f} s from {began_s:.1f} s on, visitors {late_s:.1f} s late then"
+    silent = until_s - began_s > SILENT_S_MAX and late_s < LATE_S_MAX
+    return Check("it was never silent for long", words, ("too long",) if silent else ())
 
 
 def _in_different_halls(count: int) -> list[Conference]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtests.nemesis.liveness import Struck, recovery, too_slow
+from loadtests.nemesis.liveness import Struck, longest_silence, recovery, too_slow
 from loadtests.nemesis.schedule import OVERLAPS, Kind, Planned, schedule
 from loadtests.nemesis.unfenced import without_fence
 from loadtests.nemesis.watch import Watch
@@ -95,6 +95,12 @@ def test_a_fault_on_top_of_another_says_nothing_of_the_first() -> None:
     faults = [struck(1, 10.0, 12.0), struck(2, 14.0, 15.0)]
     told, wrong = too_slow(faults, {"a": sold(16.0)}, 60.0)
     assert (told, wrong) == (1, [])
+
+
+def test_the_longest_silence_is_that_of_all_events_together() -> None:
+    durable = {"a": sold(1.0, 2.0, 9.0), "b": sold(1.5, 5.0)}
+    assert longest_silence(durable, 10.0) == (5.0, 9.0)
+    assert longest_silence(durable, 20.0) == (9.0, 20.0)
 
 
 def test_an_epoch_that_was_given_up_is_silent() -> None:
