@@ -78,7 +78,7 @@ _RELEASE = """
 WITH released AS (
     UPDATE shards SET owner = $3 WHERE shard_id = $1 AND epoch = $2 RETURNING shard_id
 )
-SELECT pg_notify('stampede_shards', shard_id::text) FROM released
+SELECT pg_notify('stampede_shards', coalesce($3, '')) FROM released
 """
 
 _GRANTS = """

@@ -190,8 +190,12 @@ async def test_a_shard_given_to_a_successor_is_for_him_alone_and_he_hears_of_it(
         await process.membership.renew(willing=True)
     granted = await one.grant()
     hearing = asyncio.create_task(two.membership.changed(20))
+    not_meant = asyncio.create_task(three.membership.changed(20))
     await one.journal.release(granted, "two")
     await asyncio.wait_for(hearing, AWAY_S)
+    await three.membership.renew(willing=True)  # what came for it has come by then
+    assert not not_meant.done()
+    not_meant.cancel()
     assert (await two.membership.renew(willing=True)).owner_by_shard[SHARD] == "two"
     assert await three.take(SHARD) == []
     assert await one.take(SHARD) == []
