@@ -53,9 +53,15 @@ class Buyers:
 
     def __init__(self, shop: Shop, event_id: str, tier_id: str) -> None:
         self._order = partial(shop.order, event_id, tier_id)
+        self._buying = [asyncio.create_task(self._buy()) for _ in range(BUYERS)]
         self.asked: list[Asked] = []
 
-    async def buy(self) -> None:
+    async def stop(self) -> None:
+        for buyer in self._buying:
+            buyer.cancel()
+        await asyncio.gather(*self._buying, return_exceptions=True)
+
+    async def _buy(self) -> None:
         while True:
             began_s = time.monotonic()
             try:
@@ -113,11 +119,10 @@ async def _scene() -> AsyncIterator[Scene]:
                 tier = {"total_quantity": PLACES}
                 event_id, (tier_id,) = await shop.on_sale(tier, venue_id=hall["venue_id"])
                 buyers = Buyers(shop, event_id, tier_id)
-                buying = [asyncio.create_task(buyers.buy()) for _ in range(BUYERS)]
-                yield Scene(cluster, buyers, event_id)
-                for buyer in buying:
-                    buyer.cancel()
-                await asyncio.gather(*buying, return_exceptions=True)
+                try:
+                    yield Scene(cluster, buyers, event_id)
+                finally:
+                    await buyers.stop()
         finally:
             await cluster.stop()
 
@@ -159,6 +164,7 @@ async def hand_overs(rounds: int) -> tuple[list[Moved], list[Moved]]:
 
 
 async def _expect_all_in_the_journal(scene: Scene) -> None:
+    await scene.buyers.stop()  # what is answered while the journal is read would be missing
     placed = {
         entry.fact.order_id
         for _, _, _, entries in await scene.cluster.journal()

@@ -64,6 +64,8 @@ class Ownership:
         self._tasks = asyncio.TaskGroup()
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._moving: dict[int, asyncio.Task[None]] = {}
+        self._unasked: set[int] = set()  # taken, and what falls due in them is not known yet
+        self._asking: asyncio.Task[None] | None = None
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
         self._resigned = False
@@ -132,6 +134,8 @@ class Ownership:
                 self._drop(shard_id)
         await self._take(roster)
         self._give(roster)
+        if self._unasked and self._asking is None:
+            self._asking = self._spawn(self._ask_what_falls_due())
 
     def _unfit(self, roster: Roster, asked_ms: int) -> str | None:
         if not roster.accepted:
@@ -168,8 +172,8 @@ class Ownership:
         ]
         if not missing:
             return
-        grants = await self._journal.acquire(missing)
-        for grant in grants:
+        for grant in await self._journal.acquire(missing):
+            self._unasked.add(grant.shard_id)
             shard = self._supervisor.take_over(grant)
             if self._streams is not None and self._answers is not None:
                 reader = Reader(
@@ -181,8 +185,17 @@ class Ownership:
                     observer=self._observer,
                 )
                 self._readers[grant.shard_id] = self._spawn(reader.run())
-        taken = [grant.shard_id for grant in grants]
-        self._supervisor.remind(await self._journal.unsettled(taken))
+
+    async def _ask_what_falls_due(self) -> None:
+        """Beside the steps: others may be about to hand us more, and their letters wait."""
+        asked = sorted(self._unasked)
+        try:
+            self._supervisor.remind(await self._journal.unsettled(asked))
+            self._unasked.difference_update(asked)
+        except (JournalUnavailable, OutcomeUnknown) as fault:
+            self._observer.lease_failed(fault)  # the next step asks again
+        finally:
+            self._asking = None
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
