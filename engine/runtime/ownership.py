@@ -129,7 +129,10 @@ class Ownership:
         for shard_id in self._supervisor.shards_owned:
             if roster.owner_by_shard.get(shard_id) != self._node:
                 self._drop(shard_id)
-        await self._take(roster)
+        if self._resigned:
+            await self._decline(roster)
+        else:
+            await self._take(roster)
         self._give(roster)
 
     def _unfit(self, roster: Roster, asked_ms: int) -> str | None:
@@ -143,14 +146,20 @@ class Ownership:
     async def _give_up(self, roster: Roster) -> None:
         """At once: with a wrong clock nothing may be decided any more.
 
-        What is ours by name is released, also what we never took, or dropped in an earlier step
-        that failed; a new epoch for it fences whatever is still in flight.
+        What is ours by name is declined, also what we never took, or dropped in an earlier step
+        that failed.
         """
         for shard_id in self._supervisor.shards_owned:
             self._drop(shard_id)
-        ours = [shard for shard, owner in roster.owner_by_shard.items() if owner == self._node]
-        if ours and roster.accepted:
-            for grant in await self._journal.acquire(ours):
+        if roster.accepted:
+            await self._decline(roster)
+
+    async def _decline(self, roster: Roster) -> None:
+        """Leave to others what is ours by name only; a new epoch fences what is in flight."""
+        owned = {*self._supervisor.shards_owned, *self._moving}
+        named = {shard for shard, owner in roster.owner_by_shard.items() if owner == self._node}
+        if declined := sorted(named - owned):
+            for grant in await self._journal.acquire(declined):
                 await self._journal.release(grant, None)
 
     def _drop(self, shard_id: int) -> None:
@@ -185,8 +194,6 @@ class Ownership:
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
-        if self._resigned:
-            return False
         if owner == self._node:
             return True
         free = owner is None or owner not in roster.living
