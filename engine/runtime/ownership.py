@@ -15,6 +15,7 @@ from engine.placement import wanted_owner
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import (
     Clock,
+    Grant,
     Journal,
     Membership,
     Observer,
@@ -63,6 +64,7 @@ class Ownership:
         self._tasks = asyncio.TaskGroup()
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._moving: dict[int, asyncio.Task[None]] = {}
+        self._unlooked: set[int] = set()  # taken, and nobody knows what falls due in them
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
         self._resigned = False
@@ -174,9 +176,11 @@ class Ownership:
             for shard_id in range(self._shards)
             if shard_id not in owned and self._may_take(shard_id, roster)
         ]
-        if not missing:
-            return
-        grants = await self._journal.acquire(missing)
+        if missing:
+            self._begin_with(await self._journal.acquire(missing))
+        await self._look_what_is_due()
+
+    def _begin_with(self, grants: list[Grant]) -> None:
         for grant in grants:
             shard = self._supervisor.take_over(grant)
             if self._streams is not None and self._answers is not None:
@@ -189,8 +193,14 @@ class Ownership:
                     observer=self._observer,
                 )
                 self._readers[grant.shard_id] = self._spawn(reader.run())
-        taken = [grant.shard_id for grant in grants]
-        self._supervisor.remind(await self._journal.unsettled(taken))
+            self._unlooked.add(grant.shard_id)
+
+    async def _look_what_is_due(self) -> None:
+        """In the sales of shards that were taken; in a later step where the database fails."""
+        if self._unlooked:
+            shard_ids = sorted(self._unlooked)
+            self._supervisor.remind(await self._journal.unsettled(shard_ids))
+            self._unlooked.difference_update(shard_ids)
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
