@@ -16,6 +16,7 @@ from engine.placement import wanted_owner
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import (
     Clock,
+    Grant,
     Journal,
     Membership,
     Observer,
@@ -132,7 +133,10 @@ class Ownership:
         for shard_id in self._supervisor.shards_owned:
             if roster.owner_by_shard.get(shard_id) != self._node:
                 self._drop(shard_id)
-        await self._take(roster)
+        if self._resigned:
+            await self._decline(roster)
+        else:
+            await self._take(roster)
         self._give(roster)
         if self._unasked and self._asking is None:
             self._asking = self._spawn(self._ask_what_falls_due())
@@ -148,14 +152,20 @@ class Ownership:
     async def _give_up(self, roster: Roster) -> None:
         """At once: with a wrong clock nothing may be decided any more.
 
-        What is ours by name is released, also what we never took, or dropped in an earlier step
-        that failed; a new epoch for it fences whatever is still in flight.
+        What is ours by name is declined, also what we never took, or dropped in an earlier step
+        that failed.
         """
         for shard_id in self._supervisor.shards_owned:
             self._drop(shard_id)
-        ours = [shard for shard, owner in roster.owner_by_shard.items() if owner == self._node]
-        if ours and roster.accepted:
-            for grant in await self._journal.acquire(ours):
+        if roster.accepted:
+            await self._decline(roster)
+
+    async def _decline(self, roster: Roster) -> None:
+        """Leave to others what is ours by name only; a new epoch fences what is in flight."""
+        owned = {*self._supervisor.shards_owned, *self._moving}
+        named = {shard for shard, owner in roster.owner_by_shard.items() if owner == self._node}
+        if declined := sorted(named - owned):
+            for grant in await self._journal.acquire(declined):
                 await self._journal.release(grant, None)
 
     def _drop(self, shard_id: int) -> None:
@@ -170,9 +180,11 @@ class Ownership:
             for shard_id in range(self._shards)
             if shard_id not in owned and self._may_take(shard_id, roster)
         ]
-        if not missing:
-            return
-        for grant in await self._journal.acquire(missing):
+        if missing:
+            self._begin_with(await self._journal.acquire(missing))
+
+    def _begin_with(self, grants: list[Grant]) -> None:
+        for grant in grants:
             self._unasked.add(grant.shard_id)
             shard = self._supervisor.take_over(grant)
             if self._streams is not None and self._answers is not None:
@@ -188,19 +200,17 @@ class Ownership:
 
     async def _ask_what_falls_due(self) -> None:
         """Beside the steps: others may be about to hand us more, and their letters wait."""
-        asked = sorted(self._unasked)
+        asked, self._unasked = sorted(self._unasked), set()
         try:
             self._supervisor.remind(await self._journal.unsettled(asked))
-            self._unasked.difference_update(asked)
         except (JournalUnavailable, OutcomeUnknown) as fault:
-            self._observer.lease_failed(fault)  # the next step asks again
+            self._unasked.update(asked)  # the next step asks again
+            self._observer.lease_failed(fault)
         finally:
             self._asking = None
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)
-        if self._resigned:
-            return False
         if owner == self._node:
             return True
         free = owner is None or owner not in roster.living

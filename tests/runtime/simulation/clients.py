@@ -22,7 +22,7 @@ from tests.runtime.simulation.weather import Story
 from tests.runtime.simulation.witness import Witness
 
 SALES = tuple(sale_in_shard(n % SHARDS, SHARDS, nth=n // SHARDS) for n in range(SHARDS + 1))
-HOLD_MS = 8 * SECOND_MS
+HOLD_MS = 6 * SECOND_MS
 _TRIES_WHAT_HANGS = 0.1
 
 
