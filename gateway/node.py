@@ -35,7 +35,7 @@ from gateway.auth import Credentials
 from gateway.chores import Chores
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Ports, Readiness
+from gateway.ports import Finding, Ports, Readiness
 from gateway.settings import Settings, SettingsError
 from persistence.catalogue import Catalogue
 from persistence.healing import heal
@@ -46,6 +46,11 @@ from persistence.projector import Projector
 from persistence.reading import Projections
 from persistence.retention import Retention
 from persistence.sandbox import SandboxBooks
+from persistence.search.feeder import Feeder
+from persistence.search.postgres import PostgresIndex
+from persistence.search.showing import CatalogueShowings
+from persistence.search.tastes import AttendedTastes
+from persistence.search.trending import RedisTrending, TrendingFeeder
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
 from persistence.transactions import AWAY
@@ -200,12 +205,21 @@ class Node:
         connection = await self._connection("projector", synchronous_commit="off")
         projector = Projector(connection, heal)
         self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
+        await self._start_feeding()
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = self._settings.archive_dir or Path(self._settings.data_dir) / "archive"
             connection = await self._connection("retention")
             retention = Retention(connection, Path(folder), timedelta(hours=hours))
             self._do_until_the_end("retention", retention.run())
+
+    async def _start_feeding(self) -> None:
+        feeder = Feeder(await self._connection("search feeder", synchronous_commit="off"))
+        self._do_until_the_end("search feeder", feeder.run(telemetry.INDEXED.inc))
+        redis = connect(self._needs.redis_url)
+        self._stack.push_async_callback(redis.aclose)
+        trending = TrendingFeeder(await self._connection("trending feeder"), redis)
+        self._do_until_the_end("trending feeder", trending.run())
 
     async def _start_engine(self, address: str) -> None:
         # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
@@ -281,10 +295,23 @@ class Node:
             payments=_payments(
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
+            finding=await self._finding(),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():
             self._do_until_the_end("chore", chore)
+
+    async def _finding(self) -> Finding:
+        """On connections of its own: a slow search never holds one that a sale needs."""
+        pool = await self._pool(
+            "search", plan_cache_mode="force_custom_plan", statement_timeout="3s"
+        )
+        return Finding(
+            index=PostgresIndex(pool),
+            showings=CatalogueShowings(pool),
+            tastes=AttendedTastes(pool),
+            trending=RedisTrending(pool, self._redis),
+        )
 
     async def _listen_for_operations(self) -> str:
         """Where health and metrics of this process are read: a port of their own, if asked for."""
@@ -311,14 +338,14 @@ class Node:
         self._stack.push_async_callback(connection.close)
         return connection
 
-    async def _pool(self, name: str) -> asyncpg.Pool:
+    async def _pool(self, name: str, **settings: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(
             asyncpg.create_pool(
                 self._needs.database_url,
                 min_size=1,
                 max_size=8,
                 command_timeout=10,
-                server_settings={"application_name": f"stampede {name}"},
+                server_settings={"application_name": f"stampede {name}", **settings},
             )
         )
 

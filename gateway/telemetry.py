@@ -44,6 +44,7 @@ JOURNAL_FAILURES = Counted("stampede_journal_failures", "Appends that failed or 
 SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could not be stored")
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
+INDEXED = Counted("stampede_search_documents", "Documents written to the search index")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
 
 

@@ -107,6 +107,7 @@ class Fold:
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
+        self._confirmed_in: Counter[tuple[datetime, str]] = Counter()
         self.configured: list[tuple[str, Configured]] = []
 
     def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
@@ -117,6 +118,7 @@ class Fold:
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
+        tables["trending"] = [(*key, tickets) for key, tickets in self._confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
@@ -180,6 +182,9 @@ class Fold:
     def _confirmed(self, event_id: str, fact: f.OrderConfirmed, at: datetime) -> None:
         self._status[fact.order_id] = (OrderStatus.CONFIRMED, None, at)
         self._count(event_id, fact.order_id, held=0 if fact.late else -1, sold=+1)
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        tickets = sum(item.quantity for item in self._items[fact.order_id])
+        self._confirmed_in[hour, event_id] += tickets
         if fact.payment_id is not None:
             self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
         tiers = self._tier_by_number(fact.order_id)
@@ -357,5 +362,12 @@ _STATEMENTS: dict[str, str] = {
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
             AS t (event_id, tier_id, held, sold)
         WHERE c.tier_id = t.tier_id
+        """,
+    "trending": """
+        INSERT INTO trending_hours AS h (hour, event_id, tickets, change)
+        SELECT hour, event_id, tickets, nextval('trending_change')
+        FROM unnest($1::timestamptz[], $2::text[], $3::bigint[]) AS t (hour, event_id, tickets)
+        ON CONFLICT (hour, event_id) DO UPDATE
+        SET tickets = h.tickets + excluded.tickets, change = excluded.change
         """,
 }

@@ -172,6 +172,7 @@ _STEPS = {
 _EVENT = "/v1/events/{event_id}"
 _TYPE_BY_FIELD = {field.name: field.type for field in fields(Event) if field.name not in _INTERNAL}
 _Shown = defstruct("Event", list((_TYPE_BY_FIELD | {"gates": tuple[GateBody, ...]}).items()))
+EventShown = _Shown
 
 ROUTES = [
     Route(
