@@ -127,6 +127,41 @@ def token(role: str, subject: str, event_id: str | None, days: int) -> None:
     _or_one_line(run, os.environ)
 
 
+@main.command()
+def reindex() -> None:
+    """Make the search index anew, while searches and changes go on.
+
+    On Elasticsearch where ELASTICSEARCH_URL names one, else on Postgres.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from rich.progress import Progress
+
+        from persistence.search import assembly
+
+        settings = read(environment)
+        url, plain = settings.elasticsearch_url, settings.search_server == "opensearch"
+        server = assembly.Server(url, plain) if url is not None else None
+        with Progress() as progress:
+            task = progress.add_task("documents", total=None)
+            done = await assembly.reindex(
+                _database_url(settings),
+                server,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        click.echo(f"{done:,} documents indexed anew")
+
+    _or_one_line(run, os.environ)
+
+
+def _database_url(settings: Settings) -> str:
+    """The one that is set, or the embedded one of the server that runs on the data folder."""
+    sockets = (Path(settings.data_dir) / "postgres.sockets").resolve()
+    if settings.database_url is None and not sockets.is_dir():
+        raise SettingsError("set DATABASE_URL, or start the server that uses this data folder")
+    return settings.database_url or f"postgresql://stampede@/stampede?host={sockets}&port=5432"
+
+
 def _or_one_line(
     run: Callable[[Mapping[str, str]], Coroutine[None, None, None]], environment: Mapping[str, str]
 ) -> None:

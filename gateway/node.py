@@ -46,8 +46,9 @@ from persistence.projector import Projector
 from persistence.reading import Projections
 from persistence.retention import Retention
 from persistence.sandbox import SandboxBooks
+from persistence.search import assembly
+from persistence.search.assembly import Server
 from persistence.search.feeder import Feeder
-from persistence.search.postgres import PostgresIndex
 from persistence.search.showing import CatalogueShowings
 from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, TrendingFeeder
@@ -216,6 +217,10 @@ class Node:
     async def _start_feeding(self) -> None:
         feeder = Feeder(await self._connection("search feeder", synchronous_commit="off"))
         self._do_until_the_end("search feeder", feeder.run(telemetry.INDEXED.inc))
+        if server := self._search_server():
+            connection = await self._connection("search follower")
+            following = assembly.follow(connection, server, telemetry.search_failed)
+            self._do_until_the_end("search follower", following)
         redis = connect(self._needs.redis_url)
         self._stack.push_async_callback(redis.aclose)
         trending = TrendingFeeder(await self._connection("trending feeder"), redis)
@@ -306,12 +311,17 @@ class Node:
         pool = await self._pool(
             "search", plan_cache_mode="force_custom_plan", statement_timeout="3s"
         )
+        server = self._search_server()
         return Finding(
-            index=PostgresIndex(pool),
+            index=assembly.index(pool, server, telemetry.search_failed, self._stack),
             showings=CatalogueShowings(pool),
             tastes=AttendedTastes(pool),
             trending=RedisTrending(pool, self._redis),
         )
+
+    def _search_server(self) -> Server | None:
+        url, kind = self._settings.elasticsearch_url, self._settings.search_server
+        return Server(url, plain_json=kind == "opensearch") if url is not None else None
 
     async def _listen_for_operations(self) -> str:
         """Where health and metrics of this process are read: a port of their own, if asked for."""

@@ -48,6 +48,15 @@ INDEXED = Counted("stampede_search_documents", "Documents written to the search 
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
 
 
+SEARCH_FAILURES = Counted("stampede_search_failures", "Calls that the search server failed")
+
+
+def search_failed(error: Exception) -> None:
+    """A search server that is away is searched around, and written to later."""
+    SEARCH_FAILURES.inc()
+    structlog.get_logger("search").warning("search server away", error=repr(error)[:300])
+
+
 class RuntimeObserver:
     """Turns what the runtime reports into metrics and log lines."""
 

@@ -28,6 +28,9 @@ PARIS = Point(48.85, 2.35)
 class Index(Protocol):
     """What is written can be found at once."""
 
+    @property
+    def tells_scores_exactly(self) -> bool: ...
+
     async def write(self, documents: Sequence[Document]) -> None: ...
 
     async def search(self, search: Search) -> Found: ...
@@ -195,6 +198,8 @@ class IndexContract:
     async def test_pages_have_no_gaps_or_doubles_while_others_change(
         self, index: Index, sort: Sort
     ) -> None:
+        if sort is Sort.RELEVANCE and not index.tells_scores_exactly:
+            pytest.skip("this server tells its scores rounded, so no page can go on from one")
         random = Random(3)
         kept = [d for d in some_documents(random, 120) if d.findable and d.near is not None]
         kept = [replace(d, title="Night") for d in kept]

@@ -93,7 +93,7 @@ def some_search(random: Random) -> Search:
         price_most=maybe(0.3, dear),  # type: ignore[arg-type]
         available=maybe(0.3, random.random() < 0.5),  # type: ignore[arg-type]
         sort=sort,
-        limit=random.choice([25, 50, 200]),
+        limit=random.choice([60, 200]),
         as_of=NOON,
     )
 

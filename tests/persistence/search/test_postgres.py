@@ -20,6 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class OnPostgres:
+    tells_scores_exactly = True
+
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
         self._writer = PostgresWriter(pool)
