@@ -107,7 +107,7 @@ class Fold:
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
-        self._confirmed_in: Counter[tuple[datetime, str]] = Counter()
+        self.confirmed_in: Counter[tuple[datetime, str]] = Counter()
         self.configured: list[tuple[str, Configured]] = []
 
     def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
@@ -118,7 +118,7 @@ class Fold:
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
-        tables["trending"] = [(*key, tickets) for key, tickets in self._confirmed_in.items()]
+        tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
@@ -184,7 +184,7 @@ class Fold:
         self._count(event_id, fact.order_id, held=0 if fact.late else -1, sold=+1)
         hour = at.replace(minute=0, second=0, microsecond=0)
         tickets = sum(item.quantity for item in self._items[fact.order_id])
-        self._confirmed_in[hour, event_id] += tickets
+        self.confirmed_in[hour, event_id] += tickets
         if fact.payment_id is not None:
             self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
         tiers = self._tier_by_number(fact.order_id)
