@@ -1,6 +1,6 @@
 """The contract of the search index, on a server that speaks Elasticsearch's language.
 
-That is the in-memory one of the development requirements; where STAMPEDE_TEST_ELASTICSEARCH_URL is
+That is the in-memory one of the development requirements; where REAL_ELASTICSEARCH_URL is
 set, a real one as well. Their scores differ; ids and their order do not.
 """
 
@@ -29,7 +29,7 @@ from tests.search_server import search_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-REAL = "STAMPEDE_TEST_ELASTICSEARCH_URL"
+REAL = "REAL_ELASTICSEARCH_URL"
 
 
 class OnElastic:
