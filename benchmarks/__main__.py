@@ -9,7 +9,7 @@ import uvloop
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks import conferences, halls, hot, memory, moving, restart
+from benchmarks import conferences, finding, halls, hot, memory, moving, restart, trending
 from benchmarks.alone import alone
 from benchmarks.hot import Report
 from benchmarks.moving import Moved
@@ -19,8 +19,10 @@ from benchmarks.split import Side, split
 NAMES = (
     *("onsale", "doors", "restart", "memory"),
     *("takeover", "handover", "split", "engine", "halls", "import"),
+    *("search", "trending"),
 )
 IN_FLIGHT_ALONE = [64, 512, 2048]
+REAL_SERVER = "REAL_ELASTICSEARCH_URL"
 
 
 @click.command()
@@ -35,31 +37,38 @@ def main(
     """Measure NAMES, or all of them."""
     console = Console()
     few, many = rounds or 5, rounds or 10
-    measure: dict[str, Callable[[], Awaitable[Measurement]]] = {
-        "onsale": lambda: _onsale(in_flight, seconds, few),
-        "doors": lambda: _doors(in_flight, seconds, few),
-        "restart": lambda: _restart(few),
-        "takeover": lambda: _takeover(many),
-        "handover": lambda: _handover(few),
-        "split": lambda: _split(in_flight, seconds, few),
-        "engine": lambda: _engine(seconds, few),
-        "memory": _memory,
-        "halls": _halls,
-        "import": _import,
+    measure: dict[str, Callable[[], Awaitable[list[Measurement]]]] = {
+        "onsale": lambda: _alone(_onsale(in_flight, seconds, few)),
+        "doors": lambda: _alone(_doors(in_flight, seconds, few)),
+        "restart": lambda: _alone(_restart(few)),
+        "takeover": lambda: _alone(_takeover(many)),
+        "handover": lambda: _alone(_handover(few)),
+        "split": lambda: _alone(_split(in_flight, seconds, few)),
+        "engine": lambda: _alone(_engine(seconds, few)),
+        "memory": lambda: _alone(_memory()),
+        "halls": lambda: _alone(_halls()),
+        "import": lambda: _alone(_import()),
+        "search": lambda: _search(few),
+        "trending": lambda: _alone(_trending()),
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
         with console.status(f"measuring {name}"), asyncio.Runner(loop_factory=new_loop) as runner:
-            measurement = runner.run(_awaited(measure[name]))
-        measurement = replace(measurement, conditions=f"{measurement.conditions} {note}".strip())
-        keep(measurement)
-        for figure in measurement.figures:
-            values = ", ".join(f"{value:.4g}" for value in figure.values)
-            console.print(f"{measurement.name}: {figure.what} {values} {figure.unit}")
+            measurements = runner.run(_awaited(measure[name]))
+        for one in measurements:
+            measurement = replace(one, conditions=f"{one.conditions} {note}".strip())
+            keep(measurement)
+            for figure in measurement.figures:
+                values = ", ".join(f"{value:.4g}" for value in figure.values)
+                console.print(f"{measurement.name}: {figure.what} {values} {figure.unit}")
 
 
-async def _awaited(measure: Callable[[], Awaitable[Measurement]]) -> Measurement:
+async def _awaited(measure: Callable[[], Awaitable[list[Measurement]]]) -> list[Measurement]:
     return await measure()
+
+
+async def _alone(measuring: Awaitable[Measurement]) -> list[Measurement]:
+    return [await measuring]
 
 
 async def _onsale(in_flight: int, seconds: float, rounds: int) -> Measurement:
@@ -235,6 +244,37 @@ async def _import() -> Measurement:
         f" machine meanwhile: {os.getloadavg()[0]:.1f}."
     )
     return measured("import of 4,825 conferences", "./run bench import", conditions, figures)
+
+
+async def _search(rounds: int) -> list[Measurement]:
+    """On Postgres, and on a real Elasticsearch where one is named."""
+    command = "./run bench search"
+    shown = await finding.visible(times=20)
+    right, speed = await finding.postgres_figures(rounds)
+    speed.append(shown)
+    sides = [("Postgres", right, speed)]
+    if url := os.environ.get(REAL_SERVER):
+        sides.append(("Elasticsearch", *await finding.elastic_figures(url, rounds)))
+    asked = "80 judged queries on 4,825 real conferences; half of them held back from tuning."
+    load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    large = (
+        f"{finding.EVENTS:,} events, 50 results a page; each round's p95. Load at the end: {load}."
+    )
+    return [
+        measured(f"search on {side}, {what}", command, conditions, figures)
+        for side, right, speed in sides
+        for what, conditions, figures in (("relevance", asked, right), ("speed", large, speed))
+    ]
+
+
+async def _trending() -> Measurement:
+    conditions = (
+        f"{trending.ORDERS:,} confirmed orders of {trending.EVENTS} events projected in pieces, ten"
+        " pairs in turns, Postgres' CPU included. The sale's own process does nothing for it: there"
+        " a reservation takes what `onsale` says."
+    )
+    figures = await trending.figures(pairs=10)
+    return measured("trending, beside projecting", "./run bench trending", conditions, figures)
 
 
 if __name__ == "__main__":

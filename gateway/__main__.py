@@ -210,6 +210,27 @@ def restore(file: Path) -> None:
     _or_one_line(run, os.environ)
 
 
+@main.command()
+def reindex() -> None:
+    """Make the search index anew, while searches and changes go on.
+
+    On Elasticsearch where ELASTICSEARCH_URL names one, else on Postgres.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.search import assembly
+
+        settings = read(environment)
+        url, plain = settings.elasticsearch_url, settings.search_server == "opensearch"
+        server = assembly.Server(url, plain) if url is not None else None
+        async with _data(settings) as (database_url, _):
+            with progress.shown() as show:
+                done = await assembly.reindex(database_url, server, partial(show, "documents"))
+        click.echo(f"{done:,} documents indexed anew")
+
+    _or_one_line(run, os.environ)
+
+
 @main.group(name="import")
 def import_() -> None:
     """Bring in what is kept elsewhere."""

@@ -38,7 +38,7 @@ from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Ports, Readiness
+from gateway.ports import Finding, Ports, Readiness
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
@@ -51,6 +51,12 @@ from persistence.projector import project
 from persistence.reading import Projections
 from persistence.retention import retain
 from persistence.sandbox import SandboxBooks
+from persistence.search import assembly
+from persistence.search.assembly import Server
+from persistence.search.feeder import feed
+from persistence.search.showing import CatalogueShowings
+from persistence.search.tastes import AttendedTastes
+from persistence.search.trending import RedisTrending, feed_trends
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
 from persistence.transactions import AWAY
@@ -224,11 +230,23 @@ class Node:
             os.nice(_PROJECTOR_NICENESS)
         database_url = self._needs.database_url
         self._do_until_the_end("projector", project(database_url, heal))
+        self._start_feeding()
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
             archiving = retain(database_url, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", archiving)
+
+    def _start_feeding(self) -> None:
+        """What is found is fed behind the projector."""
+        url = self._needs.database_url
+        self._do_until_the_end("search feeder", feed(url, telemetry.INDEXED.inc))
+        if server := self._search_server():
+            following = assembly.follow(url, server, telemetry.search_failed)
+            self._do_until_the_end("search follower", following)
+        redis = connect(self._needs.redis_url)
+        self._stack.push_async_callback(redis.aclose)
+        self._do_until_the_end("trending feeder", feed_trends(url, redis))
 
     async def _start_engine(self, address: str) -> None:
         # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
@@ -316,10 +334,28 @@ class Node:
             payments=_payments(
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
+            finding=await self._finding(),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():
             self._do_until_the_end("chore", chore)
+
+    async def _finding(self) -> Finding:
+        """On connections of its own: a slow search never holds one that a sale needs."""
+        pool = await self._pool(
+            "search", plan_cache_mode="force_custom_plan", statement_timeout="3s"
+        )
+        server = self._search_server()
+        return Finding(
+            index=assembly.index(pool, server, telemetry.search_failed, self._stack),
+            showings=CatalogueShowings(pool),
+            tastes=AttendedTastes(pool),
+            trending=RedisTrending(pool, self._redis),
+        )
+
+    def _search_server(self) -> Server | None:
+        url, kind = self._settings.elasticsearch_url, self._settings.search_server
+        return Server(url, plain_json=kind == "opensearch") if url is not None else None
 
     async def _listen_for_operations(self) -> str:
         """Where health and metrics of this process are read: a port of their own, if asked for."""
@@ -337,7 +373,7 @@ class Node:
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
 
-    async def _pool(self, name: str) -> asyncpg.Pool:
+    async def _pool(self, name: str, **settings: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(
             asyncpg.create_pool(
                 self._needs.database_url,
@@ -345,7 +381,7 @@ class Node:
                 max_size=8,
                 timeout=_CONNECT_S,
                 command_timeout=10,
-                server_settings={"application_name": f"stampede {name}"},
+                server_settings={"application_name": f"stampede {name}", **settings},
             )
         )
 

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_url: str | None = None
     redis_url: str | None = None
     elasticsearch_url: str | None = None
+    search_server: Literal["elasticsearch", "opensearch"] = "elasticsearch"  # behind that URL
     smtp_url: str | None = None
 
     @property

@@ -44,7 +44,17 @@ JOURNAL_FAILURES = Counted("stampede_journal_failures", "Appends that failed or 
 SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could not be stored")
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
+INDEXED = Counted("stampede_search_documents", "Documents written to the search index")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
+
+
+SEARCH_FAILURES = Counted("stampede_search_failures", "Calls that the search server failed")
+
+
+def search_failed(error: Exception) -> None:
+    """A search server that is away is searched around, and written to later."""
+    SEARCH_FAILURES.inc()
+    structlog.get_logger("search").warning("search server away", error=repr(error)[:300])
 
 
 class RuntimeObserver:

@@ -21,6 +21,7 @@ COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "tiers")
 TIER_COLUMNS = Tier.__struct_fields__
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id = $1"
+_AMONG = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id = ANY($1)"
 # Not FOR UPDATE: rows that only refer to the event need not wait.
 _LOCKED = _SELECT + " FOR NO KEY UPDATE"
 _INSERT = statements.insert("events", COLUMNS)
@@ -48,6 +49,11 @@ _UPDATE_TIER = statements.update("tiers", TIER_COLUMNS)
 
 async def find(connection: Connection, event_id: str) -> Event | None:
     return await _first(connection, await connection.fetch(_SELECT, clean(event_id)))
+
+
+async def among(connection: Connection, event_ids: Sequence[str]) -> list[Event]:
+    """Those of the events that there are, in no order."""
+    return await _events(connection, await connection.fetch(_AMONG, list(event_ids)))
 
 
 async def lock(connection: Connection, event_id: str) -> Event | None:

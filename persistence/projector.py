@@ -120,6 +120,7 @@ class Fold:
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
         self._reached: dict[str, int] = {}
+        self.confirmed_in: Counter[tuple[datetime, str]] = Counter()
         self.configured: list[tuple[str, Configured]] = []
 
     def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
@@ -131,6 +132,7 @@ class Fold:
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
         tables["reached"] = list(self._reached.items())
+        tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
@@ -200,6 +202,9 @@ class Fold:
     def _confirmed(self, event_id: str, fact: f.OrderConfirmed, at: datetime) -> None:
         self._status[fact.order_id] = (OrderStatus.CONFIRMED, None, at)
         self._count(event_id, fact.order_id, held=0 if fact.late else -1, sold=+1)
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        tickets = sum(item.quantity for item in self._items[fact.order_id])
+        self.confirmed_in[hour, event_id] += tickets
         if fact.payment_id is not None:
             self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
         tiers = self._tier_by_number(fact.order_id)
@@ -386,5 +391,12 @@ _STATEMENTS: dict[str, str] = {
     "reached": """
         INSERT INTO sale_offsets (sale_id, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
         ON CONFLICT (sale_id) DO UPDATE SET seq = excluded.seq
+        """,
+    "trending": """
+        INSERT INTO trending_hours AS h (hour, event_id, tickets, change)
+        SELECT hour, event_id, tickets, nextval('trending_change')
+        FROM unnest($1::timestamptz[], $2::text[], $3::bigint[]) AS t (hour, event_id, tickets)
+        ON CONFLICT (hour, event_id) DO UPDATE
+        SET tickets = h.tickets + excluded.tickets, change = excluded.change
         """,
 }
