@@ -18,7 +18,7 @@ from engine.runtime.faults import Fault
 from engine.runtime.limits import Limits
 from engine.runtime.mailbox import LocalMailbox
 from engine.runtime.supervisor import Supervisor
-from gateway.node import SystemClock
+from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import NodeName, PostgresJournal

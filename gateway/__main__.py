@@ -253,7 +253,7 @@ def import_events(
 
     async def run(environment: Mapping[str, str]) -> None:
         from gateway.bulk import import_file
-        from gateway.node import SystemClock
+        from gateway.clock import SystemClock
         from persistence.hire import Hire
         from persistence.importing import EventImports
 

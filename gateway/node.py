@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -36,6 +35,7 @@ from gateway.app import build, build_operations
 from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
+from gateway.clock import SystemClock
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Finding, Ports, Readiness
@@ -67,17 +67,6 @@ _PROJECTOR_NICENESS = 5  # selling goes first
 _CONNECT_S = 5.0
 _WAIT_S = 0.5  # before a database that is away is asked again
 _LAG_EVERY_S = 1.0
-
-
-class SystemClock:
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)  # counts while the machine sleeps, too
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 class Needs(msgspec.Struct, frozen=True):

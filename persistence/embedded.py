@@ -51,7 +51,7 @@ POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
     "unix_socket_permissions": "0700",
-    "max_connections": "64",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     # An answer means durable: these three are the promise, not tuning.
     "fsync": "on",
