@@ -7,11 +7,11 @@ import click
 import uvloop
 from rich.console import Console
 
-from benchmarks import hot, memory, restart
+from benchmarks import hot, memory, restart, sale
 from benchmarks.hot import Report
 from benchmarks.results import Figure, Measurement, keep, measured
 
-NAMES = ("onsale", "doors", "restart", "memory")
+NAMES = ("onsale", "doors", "restart", "memory", "sale")
 
 
 @click.command()
@@ -27,6 +27,7 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, in_flight: int) ->
         "doors": lambda: _doors(in_flight, seconds, rounds),
         "restart": lambda: _restart(rounds),
         "memory": _memory,
+        "sale": lambda: _sale(rounds),
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -107,6 +108,30 @@ async def _memory() -> Measurement:
         f" {memory.ORDERS_AN_HOUR} orders an hour, finished ones archived after an hour."
     )
     return measured("memory of a sale", "./run bench memory", conditions, figures)
+
+
+async def _sale(rounds: int) -> Measurement:
+    figures = []
+    for quantity in sale.TICKETS_AN_ORDER:
+        traced = await asyncio.to_thread(sale.traced_bytes, quantity)
+        resident = await asyncio.to_thread(sale.resident_bytes, quantity)
+        of = f"a live ticket, {quantity} an order"
+        figures.append(Figure(f"{of}, by tracemalloc", "bytes", [traced]))
+        figures.append(Figure(f"{of}, by what the process grows", "bytes", [resident]))
+    for quantity in sale.LOADED_WITH:
+        loads = await sale.loads(quantity, rounds)
+        for way, of_way in (("snapshot", loads.by_snapshot), ("replay", loads.by_replay)):
+            what = f"load by {way}, {quantity} an order"
+            figures.append(Figure(what, "s", [load.seconds for load in of_way]))
+            figures.append(Figure(f"{what}: CPU", "s", [load.cpu_s for load in of_way]))
+            still = [load.still_ms for load in of_way]
+            figures.append(Figure(f"{what}: longest step on the loop", "ms of CPU", still))
+    conditions = (
+        f"{sale.TICKETS:,} tickets in confirmed orders, each with one payment and two idempotency"
+        " keys of the last 24 hours, no personal data. Loads through the real Loader: the snapshot"
+        " out of Redis, the replay (three facts an order) out of the journal in Postgres."
+    )
+    return measured("a large sale", "./run bench sale", conditions, figures)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ class Digests:
 
     def add(self, digest: bytes, order_random: bytes, number: int = 0) -> None:
         """`order_random`: what tells the order from others of its sale."""
-        row = digest[1:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
-        bucket = _bucket(digest)
-        rows = self._rows_by_bucket.get(bucket)
-        self._rows_by_bucket[bucket] = row if rows is None else rows + row
-        self._count += 1
+        self.extend([entry(digest, order_random, number)])
+
+    def extend(self, entries: list[bytes]) -> None:
+        """Several, as `entry` makes them."""
+        rows_by_bucket = self._rows_by_bucket
+        for packed in entries:
+            bucket = packed[0] << 5 | packed[1] >> 3  # as `_bucket`, which would cost a call
+            rows = rows_by_bucket.get(bucket)
+            rows_by_bucket[bucket] = packed[1:] if rows is None else rows + packed[1:]
+        self._count += len(entries)
 
     def remove(self, digest: bytes) -> None:
         bucket = _bucket(digest)
@@ -51,6 +56,10 @@ class Digests:
         if left:
             self._rows_by_bucket[bucket] = left
         self._count -= 1
+
+
+def entry(digest: bytes, order_random: bytes, number: int = 0) -> bytes:
+    return digest[:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
 
 
 def _bucket(digest: bytes) -> int:

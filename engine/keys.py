@@ -48,9 +48,9 @@ def _used(order: Order, digest: bytes, fingerprint: bytes, at_ms: int, payment: 
     return UsedKey(order.order_id, Key(digest, fingerprint), at_ms, payment_id, view)
 
 
-def digests_and_times(rows: bytes) -> Iterator[tuple[bytes, int]]:
-    """Of an order's `keys`."""
-    return ((digest, at_ms) for digest, _, at_ms, _ in _ROW.iter_unpack(rows))
+def unpacked(rows: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """Of an order's `keys`: digest, fingerprint, when it was used, which payment it was about."""
+    return _ROW.iter_unpack(rows)
 
 
 def remember(

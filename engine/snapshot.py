@@ -8,13 +8,16 @@ order that rests no more is decoded than what finds it: the rest stays as it is 
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
 
 from engine import ids, keys, moments
+from engine.digests import entry
 from engine.keys import UsedKey
 from engine.order import LIVE, OrderStatus
+from engine.orders import unpack
 from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
 from engine.ticket import token_digest
@@ -105,15 +108,22 @@ class Restoring:
     def __init__(self, entities: Mapping[str, bytes]) -> None:
         self.state = State(_header.decode(entities[HEADER]))
         self._entities = entities
+        self._tokens: list[bytes] = []  # of this step, as `Digests` takes them
+        self._keys: list[bytes] = []
         self._keys_used: defaultdict[int, list[bytes]] = defaultdict(list)  # moments by span
         self._finished: defaultdict[int, list[bytes]] = defaultdict(list)
 
     def steps(self) -> Iterator[None]:
         """The state is whole when these have ended."""
-        for number, (name, entity) in enumerate(self._entities.items(), start=1):
-            self._take(name, entity)
-            if number % ENTITIES_AT_ONCE == 0:
-                yield
+        entities = iter(self._entities.items())
+        while some := list(islice(entities, ENTITIES_AT_ONCE)):
+            for name, entity in some:
+                self._take(name, entity)
+            self.state.tokens.extend(self._tokens)
+            self.state.keys.extend(self._keys)
+            self._tokens.clear()
+            self._keys.clear()
+            yield
         for used in _in_order(self._keys_used):
             self.state.keys_by_age.extend(used)
             yield
@@ -131,29 +141,33 @@ class Restoring:
             used = _key.decode(entity)
             before = state.lone_keys_by_order.get(used.order_id, ())
             state.lone_keys_by_order[used.order_id] = (*before, used)
-            self._index_key(ids.order_random(used.order_id), used.key.digest, used.at_ms)
+            self._take_key(used.key.digest, ids.order_random(used.order_id), used.at_ms)
         elif name != HEADER:
-            self._index(name, _found.decode(entity))
-            state.order_by_id.add_packed(name, entity)
-            if state.order_by_id.pending(name):
-                state.index_hold(state.order_by_id[name])
+            self._take_order(name, entity)
 
-    def _index(self, order_id: str, found: _Found) -> None:
-        tokens = self.state.tokens
+    def _take_order(self, order_id: str, entity: bytes) -> None:
+        state, found = self.state, _found.decode(entity)
+        if found.status is OrderStatus.PENDING:
+            order = unpack(order_id, entity)
+            state.order_by_id.add(order)
+            state.index_hold(order)
+        else:
+            state.order_by_id.add_packed(order_id, entity)
+        if found.status in LIVE and state.header.phase is Phase.CANCELLED:
+            state.to_unwind[order_id] = None
         order_random = ids.order_random(order_id)
         for number, ticket in enumerate(found.tickets):
-            for digest in (token_digest(ticket.token), *ticket.replaced):
-                tokens.add(digest, order_random, number)
-        for digest, at_ms in keys.digests_and_times(found.keys):
-            self._index_key(order_random, digest, at_ms)
-        if self.state.header.phase is Phase.CANCELLED and found.status in LIVE:
-            self.state.to_unwind[order_id] = None
+            self._tokens.append(entry(token_digest(ticket.token), order_random, number))
+            for digest in ticket.replaced:
+                self._tokens.append(entry(digest, order_random, number))
+        for digest, _, at_ms, _ in keys.unpacked(found.keys):
+            self._take_key(digest, order_random, at_ms)
         if found.finished_at_ms:
             moment = moments.pack(found.finished_at_ms, order_random)
             self._finished[found.finished_at_ms >> _SPAN_BITS].append(moment)
 
-    def _index_key(self, order_random: bytes, digest: bytes, at_ms: int) -> None:
-        self.state.keys.add(digest, order_random)
+    def _take_key(self, digest: bytes, order_random: bytes, at_ms: int) -> None:
+        self._keys.append(entry(digest, order_random))
         self._keys_used[at_ms >> _SPAN_BITS].append(moments.pack(at_ms, order_random))
 
 
