@@ -9,7 +9,7 @@ import uvloop
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks import conferences, finding, halls, hot, memory, moving, restart, trending
+from benchmarks import conferences, finding, halls, hot, memory, moving, restart, sale, trending
 from benchmarks.alone import alone
 from benchmarks.hot import Report
 from benchmarks.moving import Moved
@@ -17,7 +17,7 @@ from benchmarks.results import Figure, Measurement, keep, measured
 from benchmarks.split import Side, split
 
 NAMES = (
-    *("onsale", "doors", "restart", "memory"),
+    *("onsale", "doors", "restart", "memory", "sale"),
     *("takeover", "handover", "split", "engine", "halls", "import"),
     *("search", "trending"),
 )
@@ -50,6 +50,7 @@ def main(
         "import": lambda: _alone(_import()),
         "search": lambda: _search(few),
         "trending": lambda: _alone(_trending()),
+        "sale": lambda: _alone(_sale(few)),
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -275,6 +276,30 @@ async def _trending() -> Measurement:
     )
     figures = await trending.figures(pairs=10)
     return measured("trending, beside projecting", "./run bench trending", conditions, figures)
+
+
+async def _sale(rounds: int) -> Measurement:
+    figures = []
+    for quantity in sale.TICKETS_AN_ORDER:
+        traced = await asyncio.to_thread(sale.traced_bytes, quantity)
+        resident = await asyncio.to_thread(sale.resident_bytes, quantity)
+        of = f"a live ticket, {quantity} an order"
+        figures.append(Figure(f"{of}, by tracemalloc", "bytes", [traced]))
+        figures.append(Figure(f"{of}, by what the process grows", "bytes", [resident]))
+    for quantity in sale.LOADED_WITH:
+        loads = await sale.loads(quantity, rounds)
+        for way, of_way in (("snapshot", loads.by_snapshot), ("replay", loads.by_replay)):
+            what = f"load by {way}, {quantity} an order"
+            figures.append(Figure(what, "s", [load.seconds for load in of_way]))
+            figures.append(Figure(f"{what}: CPU", "s", [load.cpu_s for load in of_way]))
+            still = [load.still_ms for load in of_way]
+            figures.append(Figure(f"{what}: longest step on the loop", "ms of CPU", still))
+    conditions = (
+        f"{sale.TICKETS:,} tickets in confirmed orders, each with one payment and two idempotency"
+        " keys of the last 24 hours, no personal data. Loads through the real Loader: the snapshot"
+        " out of Redis, the replay (three facts an order) out of the journal in Postgres."
+    )
+    return measured("a large sale", "./run bench sale", conditions, figures)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ keeps, sweeps when they are due, snapshots that are always up to date.
 import gc
 import random
 import tracemalloc
+from collections import deque
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ KEPT_MS = HOUR_MS
 ORDERS_AN_HOUR = 200
 DAYS = 4
 _NOON_MS = 1_900_000_000_000
-_EVENT = "evt_0123456789abcdef"
+EVENT = "evt_0123456789abcdef"
 _TIER = "tier_0123456789abcdef"
 _ADMIN = c.Caller(c.Role.ADMIN, "")
 
@@ -43,9 +44,13 @@ class Costs(Struct, frozen=True):
     days: tuple[float, ...]  # bytes of the whole sale at the end of each day of abandoned orders
 
 
-class _Sale:
-    def __init__(self) -> None:
-        self.state = snapshot.fresh(_EVENT)
+class Sale:
+    """To act on. `entries`: the facts as they happen, for whoever takes them."""
+
+    def __init__(self, *, recorded: bool = False) -> None:
+        self.state = snapshot.fresh(EVENT)
+        self.recorded = recorded
+        self.entries: list[Entry] = []
         self.now_ms = _NOON_MS
         self._chance = random.Random(0)
         tier = c.TierTerms(_TIER, "GENERAL", 5_000, 10**9, 0, 2 * _NOON_MS, 6)
@@ -57,9 +62,14 @@ class _Sale:
         if not isinstance(decided, list):
             return decided
         for fact in decided:
-            sale.apply(self.state, Entry(_EVENT, self.state.header.seq + 1, self.now_ms, fact))
+            entry = Entry(EVENT, self.state.header.seq + 1, self.now_ms, fact)
+            sale.apply(self.state, entry)
+            if self.recorded:
+                self.entries.append(entry)
+        reply = sale.reply(self.state, command, decided)
+        deque(snapshot.changes(self.state, self.state.touched), maxlen=0)
         self.state.touched.clear()
-        return sale.reply(self.state, command, decided)
+        return reply
 
     def random(self, size: int) -> bytes:
         return self._chance.randbytes(size)
@@ -68,7 +78,7 @@ class _Sale:
         return c.Key(self.random(16), self.random(16))
 
     def place(self, quantity: int = 1) -> str:
-        order_id = ids.order_id(_EVENT, self.random(ids.ORDER_RANDOM_BYTES))
+        order_id = ids.order_id(EVENT, self.random(ids.ORDER_RANDOM_BYTES))
         buyer_id = f"buyer-{self.random(8).hex()}"
         lines = (c.Selection(_TIER, quantity),)
         placed = self.ask(c.PlaceOrder(order_id, buyer_id, lines, None, HOLD_MS, self.key()))
@@ -106,8 +116,8 @@ def costs() -> Costs:
 
 
 def _costs() -> Costs:
-    abandoned = _Sale()
-    empty = _traced()
+    abandoned = Sale()
+    empty = traced()
     for _ in range(ITEMS):
         abandoned.place()
     pending = _each(empty)
@@ -117,15 +127,15 @@ def _costs() -> Costs:
     archived = _each(empty)
     abandoned.pass_ms(DAY_MS)
     forgotten = _each(empty)
-    before = _traced()
-    sold = _Sale()
+    before = traced()
+    sold = Sale()
     for _ in range(ITEMS):
         sold.buy()
     confirmed = _each(before)
     sold.pass_ms(DAY_MS + HOUR_MS)
     without_keys = _each(before)
-    before = _traced()
-    groups = _Sale()
+    before = traced()
+    groups = Sale()
     for _ in range(ITEMS):
         groups.buy(6)
     groups.pass_ms(DAY_MS + HOUR_MS)
@@ -143,21 +153,21 @@ def _costs() -> Costs:
 
 
 def _days() -> list[float]:
-    before, sizes = _traced(), []
-    going_on = _Sale()
+    before, sizes = traced(), []
+    going_on = Sale()
     for hour in range(24 * DAYS):
         for _ in range(ORDERS_AN_HOUR):
             going_on.place()
             going_on.pass_ms(HOUR_MS // ORDERS_AN_HOUR)
         if hour % 24 == 23:
-            sizes.append(_traced() - before)
+            sizes.append(traced() - before)
     return sizes
 
 
 def _each(before: float) -> float:
-    return (_traced() - before) / ITEMS
+    return (traced() - before) / ITEMS
 
 
-def _traced() -> float:
+def traced() -> float:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]

@@ -27,17 +27,20 @@ def tidy(state: State, command: Sweep, now_ms: int) -> list[Fact]:
 
 
 def _forget(state: State, keys_max: int, until_ms: int) -> list[Fact]:
-    used = islice(state.keys.values(), keys_max)
-    over = [u.remembered.at_ms for u in used if u.remembered.at_ms <= until_ms]
-    return [KeysForgotten(over[-1])] if over and over[0] + GATHER_MS <= until_ms else []
+    by_age = state.keys_by_age
+    if not by_age or by_age.at_ms(0) + GATHER_MS > until_ms:
+        return []
+    used_ms = (by_age.at_ms(position) for position in range(min(keys_max, len(by_age))))
+    *_, last = takewhile(lambda at_ms: at_ms <= until_ms, used_ms)
+    return [KeysForgotten(last)]
 
 
 def _archive(state: State, orders_max: int, until_ms: int) -> list[Fact]:
-    finished = (state.order_by_id[order_id] for order_id in islice(state.finished, orders_max))
-    over = list(takewhile(lambda order: order.finished_at_ms <= until_ms, finished))
-    if not over or over[0].finished_at_ms + GATHER_MS > until_ms:
+    finished = islice(state.finished.items(), orders_max)
+    over = list(takewhile(lambda row: row[1] <= until_ms, finished))
+    if not over or over[0][1] + GATHER_MS > until_ms:
         return []
-    return [OrdersArchived(tuple(order.order_id for order in over))]
+    return [OrdersArchived(tuple(order_id for order_id, _ in over))]
 
 
 def recall(state: State, command: RecallOrder, now_ms: int) -> Decision:
@@ -57,7 +60,7 @@ def recall(state: State, command: RecallOrder, now_ms: int) -> Decision:
 
 def apply_archived(state: State, fact: OrdersArchived) -> None:
     for order_id in fact.order_ids:
-        gone = state.order_by_id.pop(order_id)
+        gone = state.order_by_id.remove(order_id)
         del state.finished[order_id]
         state.touched[order_id] = None
         state.leave_keys(gone)
@@ -67,12 +70,11 @@ def apply_archived(state: State, fact: OrdersArchived) -> None:
 def apply_recalled(state: State, fact: OrderRecalled, at_ms: int) -> None:
     order_id = fact.order.order_id
     assert order_id not in state.order_by_id, order_id
-    found = state.order_by_id[order_id] = revived(fact.order, at_ms)
+    found = revived(fact.order, at_ms)
+    state.order_by_id.add(found)
     state.touched[order_id] = None
     state.index_finished(found)
 
 
 def apply_forgotten(state: State, fact: KeysForgotten) -> None:
-    over = takewhile(lambda row: row[1].remembered.at_ms <= fact.until_ms, state.keys.items())
-    for digest in [digest for digest, _ in over]:
-        state.forget(digest)
+    state.forget_keys(fact.until_ms)

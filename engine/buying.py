@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from engine.commands import CancelOrder, PlaceOrder, Selection
 from engine.facts import Fact, OrderCancelled, OrderPlaced
-from engine.order import Order, OrderStatus, Remembered, view
+from engine.keys import UsedKey
+from engine.order import Order, OrderStatus, view
 from engine.purchase import CancelReason, Item
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
-from engine.state import Archived, Phase, State, UsedKey
+from engine.state import Archived, Phase, State
 from engine.tier import Tier
 
 
@@ -21,19 +22,17 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
         return used
     if used is not None:
         return Replayed(_placed_again(state, used))
-    refused = _refuse_event(state) or _refuse_selections(state, command, now_ms)
+    wanted = _added_up(command.selections)
+    refused = _refuse_event(state) or _refuse_wanted(state, wanted, command.attendees, now_ms)
     if refused is not None:
         return refused
     tiers = state.header.tiers
-    items = tuple(
-        Item(tier_id, quantity, tiers[tier_id].terms.price_minor)
-        for tier_id, quantity in _added_up(command.selections).items()
-    )
+    items = [Item(t, quantity, tiers[t].terms.price_minor) for t, quantity in wanted.items()]
     return [
         OrderPlaced(
             command.order_id,
             command.buyer_id,
-            items,
+            tuple(items),
             state.header.terms.currency,
             now_ms,
             now_ms + command.hold_ttl_ms,
@@ -51,9 +50,10 @@ def _refuse_event(state: State) -> Rejection | None:
     return None
 
 
-def _refuse_selections(state: State, command: PlaceOrder, now_ms: int) -> Rejection | None:
+def _refuse_wanted(
+    state: State, wanted: dict[str, int], attendees: int | None, now_ms: int
+) -> Rejection | None:
     """The first kind of refusal in the API's order, then the first line of the order."""
-    wanted = _added_up(command.selections)
     for tier_id in wanted:
         if tier_id not in state.header.tiers:
             return Rejection(Reason.UNKNOWN_TIER, {"tier_id": tier_id})
@@ -61,7 +61,7 @@ def _refuse_selections(state: State, command: PlaceOrder, now_ms: int) -> Reject
     return (
         _refuse_windows(lines, now_ms)
         or _refuse_sizes(lines)
-        or _refuse_attendees(command.attendees, sum(wanted.values()))
+        or _refuse_attendees(attendees, sum(wanted.values()))
         or _refuse_scarce(lines)
     )
 
@@ -124,7 +124,7 @@ def _placed_again(state: State, used: UsedKey) -> OrderPlaced | Archived:
         found.currency,
         found.placed_at_ms,
         found.expires_at_ms,
-        used.remembered.key,
+        used.key,
         found.sealed,
     )
 
@@ -156,21 +156,25 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
     for item in fact.items:
         state.header.tiers[item.tier_id].hold(item.quantity)
     placed = Order(
-        fact.order_id,
+        OrderStatus.PENDING,
+        0,
+        b"",
+        (),
         fact.buyer_id,
         fact.items,
         fact.currency,
         fact.placed_at_ms,
         fact.expires_at_ms,
         fact.sealed,
+        order_id=fact.order_id,
     )
-    state.order_by_id[fact.order_id] = placed
+    state.order_by_id.add(placed)
     state.index_hold(placed)
-    state.remember(placed, Remembered(fact.key, at_ms, None, None))
+    state.remember(placed, fact.key, at_ms)
 
 
 def apply_cancelled(state: State, fact: OrderCancelled, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     for item in found.items:
         state.header.tiers[item.tier_id].release(item.quantity)
     found.status = OrderStatus.CANCELLED

@@ -21,26 +21,31 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
         if known.fact.token_digest != command.token_digest:
             return Rejection(Reason.NONCE_REUSED)
         return Replayed(scan_view(state, known))
-    ticket = state.ticket_by_digest.get(command.token_digest)
-    if ticket is None and command.elsewhere is None:
-        return Rejection(Reason.TOKEN_NOT_HERE)
-    if ticket is None:
+    known_ticket = state.ticket(command.token_digest)
+    if known_ticket is None:
+        if command.elsewhere is None:
+            return Rejection(Reason.TOKEN_NOT_HERE)
         other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
-        return [_scanned(command, None, None, other, now_ms)]
+        return [_scanned_elsewhere(command, other)]
+    found, ticket = known_ticket
+    tier_id = found.item(ticket).tier_id
     invalid = why_invalid(
         ticket,
+        tier_id,
         current_token=command.token_digest not in ticket.replaced,
         event_cancelled=state.header.phase is Phase.CANCELLED,
         opens_at_ms=state.header.terms.starts_at_ms - command.doors_open_before_ms,
         gate=state.gate(command.gate),
         now_ms=now_ms,
     )
-    tier_name = state.header.tiers[ticket.tier_id].terms.name
-    return [_scanned(command, ticket, tier_name, None if command.override else invalid, now_ms)]
+    tier_name = state.header.tiers[tier_id].terms.name
+    overridden = None if command.override else invalid
+    return [_scanned(command, found.order_id, ticket, tier_id, tier_name, overridden, now_ms)]
 
 
 def why_invalid(
     ticket: Ticket,
+    tier_id: str,
     *,
     current_token: bool,
     event_cancelled: bool,
@@ -59,21 +64,25 @@ def why_invalid(
         return InvalidReason.REISSUED
     if now_ms < opens_at_ms:
         return InvalidReason.NOT_OPEN
-    if gate is not None and gate.tier_ids and ticket.tier_id not in gate.tier_ids:
+    if gate is not None and gate.tier_ids and tier_id not in gate.tier_ids:
         return InvalidReason.TIER_NOT_ADMITTED
     return None
 
 
 def _scanned(
     command: CheckIn,
-    ticket: Ticket | None,
-    tier_name: str | None,
+    order_id: str,
+    ticket: Ticket,
+    tier_id: str,
+    tier_name: str,
     invalid: InvalidReason | None,
     now_ms: int,
 ) -> TicketScanned:
-    result = ScanResult.INVALID if invalid else ScanResult.ADMIT
-    checked_in_at_ms, gate = (now_ms, command.gate) if not invalid else (None, None)
-    if ticket is not None and not invalid and ticket.checked_in_at_ms is not None:
+    if invalid:
+        result, checked_in_at_ms, gate = ScanResult.INVALID, None, None
+    elif ticket.checked_in_at_ms is None:
+        result, checked_in_at_ms, gate = ScanResult.ADMIT, now_ms, command.gate
+    else:
         result = ScanResult.ALREADY_ADMITTED
         checked_in_at_ms, gate = ticket.checked_in_at_ms, ticket.admitted_gate
     return TicketScanned(
@@ -84,14 +93,32 @@ def _scanned(
         command.scanned_at_ms,
         result,
         invalid,
-        ticket.order_id if ticket else None,
-        ticket.number if ticket else None,
-        ticket.tier_id if ticket else None,
+        order_id,
+        ticket.number,
+        tier_id,
         checked_in_at_ms,
         gate,
         command.override_reason if command.override else None,
         tier_name,
-        ticket.sealed if ticket else None,
+        ticket.sealed,
+    )
+
+
+def _scanned_elsewhere(command: CheckIn, reason: InvalidReason) -> TicketScanned:
+    return TicketScanned(
+        command.device_id,
+        command.nonce,
+        command.token_digest,
+        command.gate,
+        command.scanned_at_ms,
+        ScanResult.INVALID,
+        reason,
+        order_id=None,
+        number=None,
+        tier_id=None,
+        checked_in_at_ms=None,
+        admitted_gate=None,
+        override_reason=command.override_reason if command.override else None,
     )
 
 
@@ -121,24 +148,29 @@ def scan_view(state: State, scan: Scan) -> ScanView:
 
 
 def apply_scanned(state: State, fact: TicketScanned, at_ms: int) -> None:
-    state.scan_by_key[scan_key(fact.device_id, fact.nonce)] = Scan(fact, at_ms)
+    key = scan_key(fact.device_id, fact.nonce)
+    state.scan_by_key[key] = Scan(fact, at_ms)
+    state.touched[key] = None
     if fact.result is not ScanResult.ADMIT:
         return
     assert fact.order_id is not None and fact.number is not None
-    ticket = state.order_by_id[fact.order_id].tickets[fact.number]
+    found = state.order_by_id.change(fact.order_id)
+    ticket = found.tickets[fact.number]
     assert ticket.checked_in_at_ms is None, "one admission a token"
     if ticket.status is TicketStatus.VALID:  # a supervisor may let a dead one in: it stays dead
         ticket.status = TicketStatus.USED
     ticket.checked_in_at_ms = at_ms
     ticket.admitted_gate = fact.gate
-    state.header.doors.count(ticket.tier_id, fact.gate, at_ms, +1)
+    state.touched[fact.order_id] = None
+    state.header.doors.count(found.item(ticket).tier_id, fact.gate, at_ms, +1)
 
 
 def apply_undone(state: State, fact: AdmissionUndone, at_ms: int) -> None:
     scan = state.scan_by_key[scan_key(fact.device_id, fact.nonce)]
     scan.undone_at_ms = at_ms
-    ticket = state.order_by_id[fact.order_id].tickets[fact.number]
-    state.header.doors.count(ticket.tier_id, scan.fact.gate, scan.at_ms, -1)
+    found = state.order_by_id.change(fact.order_id)
+    ticket = found.tickets[fact.number]
+    state.header.doors.count(found.item(ticket).tier_id, scan.fact.gate, scan.at_ms, -1)
     ticket.checked_in_at_ms = None
     ticket.admitted_gate = None
     if ticket.status is TicketStatus.USED:

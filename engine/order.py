@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.commands import Caller, Key, Role
+from engine.commands import Caller, Role
 from engine.money import total_minor
 from engine.purchase import (
     ArchivedOrder,
@@ -21,11 +21,8 @@ from engine.purchase import (
     Refund,
     RefundStatus,
 )
-from engine.rejections import Reason, Rejection
 from engine.ticket import Ticket, TicketStatus, TicketView
 from engine.ticket import view as ticket_view
-
-KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
 
 
 class OrderStatus(StrEnum):
@@ -33,6 +30,9 @@ class OrderStatus(StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
     REFUNDED = "REFUNDED"
+
+
+LIVE = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
 
 
 class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -54,38 +54,36 @@ class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     sealed: bytes | None
 
 
-class Remembered(Struct, frozen=True, array_like=True, gc=False):
-    """A used idempotency key and what renders its first answer again.
+class FirstAnswer(Struct, frozen=True, array_like=True, gc=False):
+    """To an idempotency key, where it can't be rendered from the order."""
 
-    Placing an order is rendered from the order, asking for a payment from `payment_id`,
-    the rest from `view`.
-    """
-
-    key: Key
-    at_ms: int
-    payment_id: str | None
-    view: OrderView | None
+    digest: bytes
+    view: OrderView
 
 
 class Order(Struct, array_like=True, gc=False):
-    """`remembered`: the keys of its last 24 hours."""
+    """`keys`: the idempotency keys of its last 24 hours, as `engine.keys` packs them.
 
-    order_id: str
+    What its sale finds it by stands first, see `snapshot.restoring`; the id comes last, so that
+    `engine.orders` can leave it out.
+    """
+
+    status: OrderStatus
+    finished_at_ms: int  # since when it has been `finished`, where it is
+    keys: bytes
+    tickets: tuple[Ticket, ...]
     buyer_id: str
     items: tuple[Item, ...]
     currency: str
     placed_at_ms: int
     expires_at_ms: int
     sealed: bytes | None
-    status: OrderStatus = OrderStatus.PENDING
     cancel_reason: CancelReason | None = None
     confirmed_at_ms: int | None = None
-    paid_by: str | None = None  # the payment that confirmed it
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
-    tickets: tuple[Ticket, ...] = ()
-    remembered: tuple[Remembered, ...] = ()
-    finished_at_ms: int = 0  # since when it has been `finished`, where it is
+    first_answers: tuple[FirstAnswer, ...] = ()
+    order_id: str = ""
 
     @property
     def finished(self) -> bool:
@@ -95,6 +93,12 @@ class Order(Struct, array_like=True, gc=False):
         """
         settled = all(refund.status is RefundStatus.DONE for refund in self.refunds)
         return self.status is OrderStatus.CANCELLED and settled
+
+    @property
+    def paid_by(self) -> str | None:
+        """The payment that confirmed it."""
+        paid = (p.payment_id for p in self.payments if p.status is PaymentStatus.SUCCEEDED)
+        return next(paid, None)
 
     @property
     def total_minor(self) -> int:
@@ -116,35 +120,27 @@ class Order(Struct, array_like=True, gc=False):
         alive = (TicketStatus.VALID, TicketStatus.USED)
         return tuple(ticket for ticket in self.tickets if ticket.status in alive)
 
-    def unit_price_minor(self, ticket: Ticket) -> int:
-        return next(i.unit_price_minor for i in self.items if i.tier_id == ticket.tier_id)
-
-
-def refuse_keys(order: Order) -> Rejection | None:
-    """Why another key is not remembered for this order, or None.
-
-    Each costs memory for a day. Those that end something (a refund, a hold) are few by nature.
-    """
-    if len(order.remembered) < KEYS_MAX:
-        return None
-    return Rejection(Reason.TOO_MANY_KEYS, {"keys_max": KEYS_MAX})
+    def item(self, ticket: Ticket) -> Item:
+        return self.items[ticket.line]
 
 
 def revived(archived: ArchivedOrder, at_ms: int) -> Order:
     """`at_ms`: from when on it is kept again. Shares nothing that changes."""
     return Order(
-        archived.order_id,
-        archived.buyer_id,
-        archived.items,
-        archived.currency,
-        archived.placed_at_ms,
-        archived.expires_at_ms,
-        archived.sealed,
         status=OrderStatus.CANCELLED,
+        finished_at_ms=at_ms,
+        keys=b"",
+        tickets=(),
+        buyer_id=archived.buyer_id,
+        items=archived.items,
+        currency=archived.currency,
+        placed_at_ms=archived.placed_at_ms,
+        expires_at_ms=archived.expires_at_ms,
+        sealed=archived.sealed,
         cancel_reason=archived.reason,
         payments=tuple(replace(payment) for payment in archived.payments),
         refunds=tuple(replace(refund) for refund in archived.refunds),
-        finished_at_ms=at_ms,
+        order_id=archived.order_id,
     )
 
 
@@ -176,10 +172,19 @@ def view(order: Order, now_ms: int, payment_id: str | None = None) -> OrderView:
         expires_at_ms=order.expires_at_ms,
         confirmed_at_ms=order.confirmed_at_ms,
         payment_id=payment_id or latest,
-        refunded_minor=sum(
-            r.amount_minor for r in order.refunds if order.paid_by and r.payment_id == order.paid_by
-        ),
+        refunded_minor=_refunded_minor(order) if order.refunds else 0,
         refund=order.refunds[-1].status if order.refunds else None,
-        tickets=tuple(ticket_view(ticket) for ticket in order.tickets),
+        tickets=_ticket_views(order) if order.tickets else (),
         sealed=order.sealed,
     )
+
+
+def _refunded_minor(order: Order) -> int:
+    paid_by = order.paid_by
+    return sum(r.amount_minor for r in order.refunds if paid_by and r.payment_id == paid_by)
+
+
+def _ticket_views(order: Order) -> tuple[TicketView, ...]:
+    issued_at_ms = order.confirmed_at_ms
+    assert issued_at_ms is not None
+    return tuple([ticket_view(t, order.item(t).tier_id, issued_at_ms) for t in order.tickets])

@@ -28,11 +28,12 @@ from engine.facts import (
     PaymentRequested,
     RefundSettled,
 )
-from engine.order import Order, OrderStatus, OrderView, Remembered, refuse_keys, view
+from engine.keys import UsedKey, refuse_keys
+from engine.order import Order, OrderStatus, OrderView, view
 from engine.purchase import CancelReason, Payment, PaymentStatus, Refund, RefundStatus
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
-from engine.state import Archived, Phase, State, UsedKey
+from engine.state import Archived, Phase, State
 from engine.ticket import Ticket, TicketStatus, mint_tokens
 
 
@@ -64,13 +65,12 @@ def request(state: State, command: RequestPayment, now_ms: int) -> Decision:
 
 
 def _first_view(state: State, used: UsedKey, now_ms: int) -> OrderView | Archived:
-    remembered = used.remembered
-    if remembered.view is not None:
-        return remembered.view
+    if used.view is not None:
+        return used.view
     found = state.order_by_id.get(used.order_id)
     if found is None:
-        return state.archived(used.order_id, remembered.payment_id)
-    return view(found, now_ms, payment_id=remembered.payment_id)
+        return state.archived(used.order_id, used.payment_id)
+    return view(found, now_ms, payment_id=used.payment_id)
 
 
 def _tokens(found: Order, seed: bytes) -> tuple[bytes, ...]:
@@ -180,7 +180,7 @@ def _refunded(
         order_id=found.order_id,
         refund_id=refund_id,
         payment_id=found.paid_by,
-        amount_minor=sum(found.unit_price_minor(ticket) for ticket in chosen),
+        amount_minor=sum(found.item(ticket).unit_price_minor for ticket in chosen),
         ticket_numbers=tuple(ticket.number for ticket in chosen),
         reason=reason,
         key=key,
@@ -220,24 +220,25 @@ def unwind(state: State, orders_max: int, refund_seed: bytes, now_ms: int) -> li
 
 
 def apply_requested(state: State, fact: PaymentRequested, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     found.payments += (Payment(fact.payment_id, fact.method, fact.amount_minor),)
-    state.remember(found, Remembered(fact.key, at_ms, fact.payment_id, None))
+    state.remember(found, fact.key, at_ms, payment=len(found.payments) - 1)
 
 
 def apply_asked_again(state: State, fact: PaymentAskedAgain, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
-    state.remember(found, Remembered(fact.key, at_ms, fact.payment_id, None))
+    found = state.order_by_id.change(fact.order_id)
+    asked = [payment.payment_id for payment in found.payments]
+    state.remember(found, fact.key, at_ms, payment=asked.index(fact.payment_id))
 
 
 def apply_declined(state: State, fact: PaymentDeclined) -> None:
-    payment = state.order_by_id[fact.order_id].payment(fact.payment_id)
+    payment = state.order_by_id.change(fact.order_id).payment(fact.payment_id)
     assert payment is not None
     payment.status = PaymentStatus.DECLINED
 
 
 def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     for item in found.items:
         tier = state.header.tiers[item.tier_id]
         if fact.late:
@@ -247,29 +248,28 @@ def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
     found.status = OrderStatus.CONFIRMED
     found.cancel_reason = None
     found.confirmed_at_ms = at_ms
-    found.tickets = _issue(found, fact.tokens, at_ms)
+    found.tickets = _issue(found, fact.tokens)
     state.finish(found, at_ms)
     for ticket in found.tickets:
-        state.index_tokens(ticket)
+        state.index_token(found, ticket)
     if fact.payment_id is not None:
         payment = found.payment(fact.payment_id)
         assert payment is not None
         payment.status = PaymentStatus.SUCCEEDED
-        found.paid_by = fact.payment_id
     if fact.key is not None:
-        state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+        state.remember(found, fact.key, at_ms, view=view(found, at_ms))
 
 
-def _issue(found: Order, tokens: tuple[bytes, ...], at_ms: int) -> tuple[Ticket, ...]:
-    tier_ids = [item.tier_id for item in found.items for _ in range(item.quantity)]
+def _issue(found: Order, tokens: tuple[bytes, ...]) -> tuple[Ticket, ...]:
+    lines = [line for line, item in enumerate(found.items) for _ in range(item.quantity)]
     return tuple(
-        Ticket(found.order_id, number, tier_id, token, at_ms)
-        for number, (tier_id, token) in enumerate(zip(tier_ids, tokens, strict=True))
+        Ticket(token, (), number, line)
+        for number, (line, token) in enumerate(zip(lines, tokens, strict=True))
     )
 
 
 def apply_returned(state: State, fact: MoneyReturned, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     payment = found.payment(fact.payment_id)
     assert payment is not None
     payment.status = PaymentStatus.RETURNED
@@ -280,22 +280,22 @@ def apply_returned(state: State, fact: MoneyReturned, at_ms: int) -> None:
 
 
 def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     for number in fact.ticket_numbers:
         ticket = found.tickets[number]
         ticket.status = TicketStatus.CANCELLED
-        state.header.tiers[ticket.tier_id].take_back(1)
+        state.header.tiers[found.item(ticket).tier_id].take_back(1)
     if not found.live_tickets():
         found.status = OrderStatus.REFUNDED
         state.to_unwind.pop(fact.order_id, None)
     owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
     found.refunds += (Refund(fact.refund_id, fact.payment_id, fact.amount_minor, owed),)
     if fact.key is not None:
-        state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+        state.remember(found, fact.key, at_ms, view=view(found, at_ms))
 
 
 def apply_settled(state: State, fact: RefundSettled, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     refund = found.refund(fact.refund_id)
     assert refund is not None
     refund.status = RefundStatus.DONE if fact.done else RefundStatus.FAILED

@@ -6,10 +6,10 @@ has no opinion: what it is given has happened. The rules stand in a file a famil
 
 from typing import assert_never
 
-from engine import archiving, buying, configuring, doors, paying, tickets
+from engine import archiving, buying, configuring, doors, ids, paying, tickets
 from engine import commands as c
 from engine import facts as f
-from engine.order import Order, Remembered, revived
+from engine.order import Order, revived
 from engine.order import view as order_view
 from engine.purchase import ArchivedOrder
 from engine.rejections import Reason, Rejection
@@ -82,9 +82,10 @@ def decide_archived(
     as well, and where there would be facts, it is for the real sale to tell which.
     """
     terms = c.EventTerms(archived.organizer_id, "", 0, 0)
-    alone = State(Header("", phase=Phase.CANCELLED, terms=terms))
+    sale_id = ids.event_of_order(archived.order_id) or ""
+    alone = State(Header(sale_id, phase=Phase.CANCELLED, terms=terms))
     if order is not None:
-        alone.order_by_id[order.order_id] = revived(order, now_ms)
+        alone.order_by_id.add(revived(order, now_ms))
     return decide(alone, command, now_ms)
 
 
@@ -95,9 +96,12 @@ def decide_again(
     now_ms: int,
 ) -> Decision:
     """The first answer to the command's key, which was about an order that has left memory."""
-    alone = State(Header(""))
-    found = alone.order_by_id[order.order_id] = revived(order, now_ms)
-    alone.remember(found, Remembered(command.key, now_ms, archived.payment_id, None))
+    alone = State(Header(ids.event_of_order(order.order_id) or ""))
+    found = revived(order, now_ms)
+    alone.order_by_id.add(found)
+    asked = [payment.payment_id for payment in found.payments]
+    payment = asked.index(archived.payment_id) if archived.payment_id is not None else None
+    alone.remember(found, command.key, now_ms, payment=payment)
     return decide(alone, command, now_ms)
 
 
@@ -112,9 +116,6 @@ def apply(state: State, entry: f.Entry) -> None:
     match fact:
         case f.TicketScanned():
             doors.apply_scanned(state, fact, entry.at_ms)
-            state.touched[scan_key(fact.device_id, fact.nonce)] = None
-            if fact.result is f.ScanResult.ADMIT and fact.order_id is not None:
-                state.touched[fact.order_id] = None
         case f.AdmissionUndone():
             doors.apply_undone(state, fact, entry.at_ms)
             state.touched[scan_key(fact.device_id, fact.nonce)] = None

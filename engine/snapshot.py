@@ -2,22 +2,52 @@
 
     restore(entities of a state) + the facts after it  ==  the state by replay,  byte for byte
 
-Only what changed needs to be encoded again, so a snapshot costs what happened since the last.
+Only what changed needs to be encoded again, so a snapshot costs what happened since the last. Of an
+order that rests no more is decoded than what finds it: the rest stays as it is stored.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
+from msgspec import Struct
 
-from engine.order import Order, OrderStatus
+from engine import ids, keys, moments
+from engine.digests import entry
+from engine.keys import UsedKey
+from engine.order import LIVE, OrderStatus
+from engine.orders import unpack
 from engine.scan import SCAN_MARK, Scan
-from engine.state import HEADER, KEY_MARK, Header, Phase, State, UsedKey, lone_key
+from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
+from engine.ticket import token_digest
+
+ENTITIES_AT_ONCE = 500  # what a step of restoring may cost the loop: a few milliseconds
+_SPAN_BITS = 12  # moments are sorted by the 4,096 ms, so that no sort is a long one
 
 _encoder = msgspec.msgpack.Encoder()
 _header = msgspec.msgpack.Decoder(Header)
-_order = msgspec.msgpack.Decoder(Order)
 _scan = msgspec.msgpack.Decoder(Scan)
 _key = msgspec.msgpack.Decoder(UsedKey)
+
+
+class _Issued(Struct, array_like=True, gc=False):
+    """How a ticket begins."""
+
+    token: bytes
+    replaced: tuple[bytes, ...]
+
+
+class _Found(Struct, array_like=True, gc=False):
+    """How an order begins: with all that it is found by."""
+
+    status: OrderStatus
+    finished_at_ms: int
+    keys: bytes
+    tickets: tuple[_Issued, ...]
+
+
+_found = msgspec.msgpack.Decoder(_Found)
 
 
 def fresh(sale_id: str) -> State:
@@ -31,58 +61,122 @@ def encode(state: State, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def changes(state: State, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """These entities as they are now; None: there is no such entity any more."""
-    for name in names:
-        entity = _entity(state, name)
-        yield name, None if entity is None else _encoder.encode(entity)
+    """These entities as they are now; None: there is no such entity any more. Orders that can rest
+    do so from now on.
+    """
+    return ((name, _entity(state, name)) for name in names)
 
 
 def names(state: State) -> Iterator[str]:
     yield HEADER
     yield from state.order_by_id
     yield from state.scan_by_key
-    yield from (lone_key(digest) for digest, used in state.keys.items() if used.lone)
+    for lone in state.lone_keys_by_order.values():
+        yield from (key_name(used.key.digest) for used in lone)
 
 
-def _entity(state: State, name: str) -> Header | Order | Scan | UsedKey | None:
+def count(state: State) -> int:
+    """Of all entities."""
+    lone = sum(map(len, state.lone_keys_by_order.values()))
+    return 1 + len(state.order_by_id) + len(state.scan_by_key) + lone
+
+
+def _entity(state: State, name: str) -> bytes | None:
     if name == HEADER:
-        return state.header
+        return _encoder.encode(state.header)
     if SCAN_MARK in name:
-        return state.scan_by_key[name]
+        return _encoder.encode(state.scan_by_key[name])
     if name.startswith(KEY_MARK):
-        used = state.keys.get(bytes.fromhex(name.removeprefix(KEY_MARK)))
-        return used if used is not None and used.lone else None
-    return state.order_by_id.get(name)
+        used = state.lone_key(bytes.fromhex(name.removeprefix(KEY_MARK)))
+        return _encoder.encode(used) if used is not None else None
+    return state.order_by_id.packed(name)
 
 
 def restore(entities: Mapping[str, bytes]) -> State:
-    """Raises msgspec.DecodeError on what `encode` has not made, KeyError without a header."""
-    state = State(_header.decode(entities[HEADER]))
-    used: list[UsedKey] = []
-    for name, entity in entities.items():
+    """Raises what `Restoring` does."""
+    restoring = Restoring(entities)
+    deque(restoring.steps(), maxlen=0)
+    return restoring.state
+
+
+class Restoring:
+    """A state on its way back from its entities, in `steps` of a bounded size.
+
+    Raises msgspec.DecodeError on what `encode` has not made, KeyError without a header.
+    """
+
+    def __init__(self, entities: Mapping[str, bytes]) -> None:
+        self.state = State(_header.decode(entities[HEADER]))
+        self._entities = entities
+        self._tokens: list[bytes] = []  # of this step, as `Digests` takes them
+        self._keys: list[bytes] = []
+        self._keys_used: defaultdict[int, list[bytes]] = defaultdict(list)  # moments by span
+        self._finished: defaultdict[int, list[bytes]] = defaultdict(list)
+
+    def steps(self) -> Iterator[None]:
+        """The state is whole when these have ended."""
+        entities = iter(self._entities.items())
+        while some := list(islice(entities, ENTITIES_AT_ONCE)):
+            for name, entity in some:
+                self._take(name, entity)
+            self.state.tokens.extend(self._tokens)
+            self.state.keys.extend(self._keys)
+            self._tokens.clear()
+            self._keys.clear()
+            yield
+        for used in _in_order(self._keys_used):
+            self.state.keys_by_age.extend(used)
+            yield
+        for finished in _in_order(self._finished):
+            for moment in finished:
+                at_ms, order_id = moments.unpack(self.state.header.sale_id, moment)
+                self.state.finished[order_id] = at_ms
+            yield
+
+    def _take(self, name: str, entity: bytes) -> None:
+        state = self.state
         if SCAN_MARK in name:
             state.scan_by_key[name] = _scan.decode(entity)
         elif name.startswith(KEY_MARK):
-            used.append(_key.decode(entity))
+            used = _key.decode(entity)
+            before = state.lone_keys_by_order.get(used.order_id, ())
+            state.lone_keys_by_order[used.order_id] = (*before, used)
+            self._take_key(used.key.digest, ids.order_random(used.order_id), used.at_ms)
         elif name != HEADER:
-            state.order_by_id[name] = _order.decode(entity)
-    _index(state, used)
-    return state
+            self._take_order(name, entity)
 
-
-def _index(state: State, used: list[UsedKey]) -> None:
-    finished: list[Order] = []
-    for found in state.order_by_id.values():
+    def _take_order(self, order_id: str, entity: bytes) -> None:
+        state, found = self.state, _found.decode(entity)
         if found.status is OrderStatus.PENDING:
-            state.index_hold(found)
-        if found.finished:
-            finished.append(found)
-        used += [UsedKey(found.order_id, remembered) for remembered in found.remembered]
-        for ticket in found.tickets:
-            state.index_tokens(ticket)
-    for found in sorted(finished, key=lambda order: order.finished_at_ms):
-        state.index_finished(found)
-    for key in sorted(used, key=lambda key: key.remembered.at_ms):
-        state.keys[key.remembered.key.digest] = key
-    if state.header.phase is Phase.CANCELLED:
-        state.index_unwinding()
+            order = unpack(order_id, entity)
+            state.order_by_id.add(order)
+            state.index_hold(order)
+        else:
+            state.order_by_id.add_packed(order_id, entity)
+        if found.status in LIVE and state.header.phase is Phase.CANCELLED:
+            state.to_unwind[order_id] = None
+        order_random = ids.order_random(order_id)
+        for number, ticket in enumerate(found.tickets):
+            self._tokens.append(entry(token_digest(ticket.token), order_random, number))
+            for digest in ticket.replaced:
+                self._tokens.append(entry(digest, order_random, number))
+        for digest, _, at_ms, _ in keys.unpacked(found.keys):
+            self._take_key(digest, order_random, at_ms)
+        if found.finished_at_ms:
+            moment = moments.pack(found.finished_at_ms, order_random)
+            self._finished[found.finished_at_ms >> _SPAN_BITS].append(moment)
+
+    def _take_key(self, digest: bytes, order_random: bytes, at_ms: int) -> None:
+        self._keys.append(entry(digest, order_random))
+        self._keys_used[at_ms >> _SPAN_BITS].append(moments.pack(at_ms, order_random))
+
+
+def _in_order(moments_by_span: Mapping[int, list[bytes]]) -> Iterator[list[bytes]]:
+    """Some at a time."""
+    gathered: list[bytes] = []
+    for span in sorted(moments_by_span):
+        gathered += sorted(moments_by_span[span])
+        if len(gathered) >= ENTITIES_AT_ONCE:
+            yield gathered
+            gathered = []
+    yield gathered

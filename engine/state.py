@@ -8,11 +8,16 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct, field
 
+from engine import ids, keys, moments
 from engine.commands import Caller, EventTerms, Gate, Key
-from engine.order import Order, OrderStatus, Remembered, may_use
+from engine.digests import Digests
+from engine.keys import KeysByAge, UsedKey
+from engine.order import LIVE, Order, OrderView, may_use
+from engine.orders import Orders
 from engine.rejections import Reason, Rejection
 from engine.scan import Doors, Scan
 from engine.ticket import Ticket, token_digest
@@ -37,6 +42,8 @@ class Header(Struct, array_like=True):
 
     `archived_seq`: the latest fact by which orders left memory. Who has come so far in the facts
     has read all that ever happened to an order which is not here.
+    `snapshot_format`: of all of the sale's entities. Snapshots of another format are not read, the
+    journal is: with any change to what is encoded here, in orders or in scans, it counts on.
     """
 
     sale_id: str
@@ -49,6 +56,7 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
+    snapshot_format: Literal[2] = 2
 
 
 class SaleView(Struct, frozen=True, tag=True, array_like=True):
@@ -76,31 +84,25 @@ class Archived(Struct, frozen=True, tag=True, array_like=True, gc=False):
     payment_id: str | None = None
 
 
-class UsedKey(Struct, frozen=True, array_like=True, gc=False):
-    """What an idempotency key was used for. `lone`: its order has left memory before it."""
-
-    order_id: str
-    remembered: Remembered
-    lone: bool = False
-
-
 class State:
     """One sale as of its `seq`-th fact.
 
     `touched` names the entities (the header, order ids, scan keys, lone keys) that have changed or
     gone since its reader last emptied it; it is bookkeeping for the snapshots, not part of the
-    state. `keys` and `finished` are in the order of time, and lose their oldest first: with a plain
-    dict, each look for the oldest would walk over all those that were removed.
+    state. `finished` is in the order of time and loses its oldest first: with a plain dict, each
+    look for the oldest would walk over all those that were removed.
     """
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.order_by_id: dict[str, Order] = {}
+        self.order_by_id = Orders()
         self.scan_by_key: dict[str, Scan] = {}
-        self.ticket_by_digest: dict[bytes, Ticket] = {}
-        self.keys: OrderedDict[bytes, UsedKey] = OrderedDict()  # by digest
-        self.finished: OrderedDict[str, None] = OrderedDict()  # orders that may leave memory
-        self.holds: list[tuple[int, str]] = []  # a heap of (expires_at_ms, order id)
+        self.tokens = Digests(header.sale_id)
+        self.keys = Digests(header.sale_id)
+        self.keys_by_age = KeysByAge(header.sale_id)
+        self.lone_keys_by_order: dict[str, tuple[UsedKey, ...]] = {}
+        self.finished: OrderedDict[str, int] = OrderedDict()  # since when; they may leave memory
+        self.holds: list[bytes] = []  # a heap of the moments when pending orders expire
         self.to_unwind: dict[str, None] = {}  # a cancelled event's orders, until they are ended
         self.touched: dict[str, None] = {}
 
@@ -116,7 +118,10 @@ class State:
         )
 
     def gate(self, name: str | None) -> Gate | None:
-        return next((gate for gate in self.header.gates if gate.name == name), None)
+        for gate in self.header.gates:
+            if gate.name == name:
+                return gate
+        return None
 
     def order_for(self, order_id: str, caller: Caller) -> Order | Archived | Rejection:
         found = self.order_by_id.get(order_id)
@@ -134,97 +139,152 @@ class State:
         header = self.header
         return Archived(order_id, header.archived_seq, header.terms.organizer_id, payment_id)
 
+    def ticket(self, digest: bytes) -> tuple[Order, Ticket] | None:
+        """Whose token, former ones too, has this digest."""
+        place = self.tokens.find(digest)
+        if place is None:
+            return None
+        order_id, number = place
+        found = self.order_by_id[order_id]
+        return found, found.tickets[number]
+
     def used(self, key: Key, now_ms: int) -> UsedKey | Rejection | None:
         """What an idempotency key was used for within its 24 hours."""
-        known = self.keys.get(key.digest)
-        if known is None or now_ms >= known.remembered.at_ms + KEY_KEPT_MS:
+        known = self._used(key.digest)
+        if known is None or now_ms >= known.at_ms + KEY_KEPT_MS:
             return None
-        if known.remembered.key.fingerprint != key.fingerprint:
+        if known.key.fingerprint != key.fingerprint:
             return Rejection(Reason.IDEMPOTENCY_KEY_REUSED)
         return known
 
-    def remember(self, found: Order, remembered: Remembered) -> None:
-        digest = remembered.key.digest
-        if digest in self.keys:  # its 24 hours are over
-            self.forget(digest)
-        found.remembered += (remembered,)
-        self.keys[digest] = UsedKey(found.order_id, remembered)
+    def _used(self, digest: bytes) -> UsedKey | None:
+        place = self.keys.find(digest)
+        if place is None:
+            return None
+        found = self.order_by_id.get(place[0])
+        of_order = keys.find(found, digest) if found is not None else None
+        return of_order or self.lone_key(digest)
 
-    def forget(self, digest: bytes) -> None:
-        used = self.keys.pop(digest)
-        if used.lone:
-            self.touched[lone_key(digest)] = None
-            return
-        found = self.order_by_id[used.order_id]
-        found.remembered = tuple(r for r in found.remembered if r.key.digest != digest)
-        self.touched[used.order_id] = None
+    def lone_key(self, digest: bytes) -> UsedKey | None:
+        """A key whose order has left memory before it."""
+        place = self.keys.find(digest)
+        lone = self.lone_keys_by_order.get(place[0], ()) if place is not None else ()
+        return next((used for used in lone if used.key.digest == digest), None)
+
+    def remember(
+        self,
+        found: Order,
+        key: Key,
+        at_ms: int,
+        payment: int | None = None,
+        view: OrderView | None = None,
+    ) -> None:
+        """`payment`: which of the order's payments the first answer was about."""
+        digest = key.digest
+        if self.keys.find(digest) is not None:
+            self._forget_early(digest)
+        keys.remember(found, key, at_ms, payment, view)
+        order_random = ids.order_random(found.order_id)
+        self.keys.add(digest, order_random)
+        self.keys_by_age.add(at_ms, order_random)
+
+    def _forget_early(self, digest: bytes) -> None:
+        """A key whose 24 hours are over, before its turn."""
+        used = self._used(digest)
+        assert used is not None
+        self.keys_by_age.remove(used.at_ms, ids.order_random(used.order_id))
+        self._forget(used.order_id, [digest])
+
+    def forget_keys(self, until_ms: int) -> None:
+        """Those that were used up to that instant (inclusive)."""
+        for order_id in dict.fromkeys(self.keys_by_age.take(until_ms)):
+            found = self.order_by_id.get(order_id)
+            of_order = keys.used_keys(found) if found is not None else ()
+            used = (*of_order, *self.lone_keys_by_order.get(order_id, ()))
+            self._forget(order_id, [u.key.digest for u in used if u.at_ms <= until_ms])
+
+    def _forget(self, order_id: str, digests: list[bytes]) -> None:
+        for digest in digests:
+            self.keys.remove(digest)
+        lone = self.lone_keys_by_order.pop(order_id, ())
+        gone = [used for used in lone if used.key.digest in digests]
+        if len(gone) < len(lone):
+            left = tuple(used for used in lone if used not in gone)
+            self.lone_keys_by_order[order_id] = left
+        self.touched |= {key_name(used.key.digest): None for used in gone}
+        if len(gone) < len(digests):
+            keys.forget(self.order_by_id.change(order_id), digests)
+            self.touched[order_id] = None
 
     def leave_keys(self, found: Order) -> None:
         """The order's keys stay when it goes."""
-        for remembered in found.remembered:
-            digest = remembered.key.digest
-            self.keys[digest] = UsedKey(found.order_id, remembered, lone=True)
-            self.touched[lone_key(digest)] = None
+        used = keys.used_keys(found)
+        if used:
+            before = self.lone_keys_by_order.get(found.order_id, ())
+            self.lone_keys_by_order[found.order_id] = (*before, *used)
+        self.touched |= {key_name(u.key.digest): None for u in used}
 
     def finish(self, found: Order, at_ms: int) -> None:
         """Whether an order that something has just ended in is finished now."""
         found.finished_at_ms = at_ms if found.finished else 0
+        self.finished.pop(found.order_id, None)
         self.index_finished(found)
 
     def index_finished(self, found: Order) -> None:
-        self.finished.pop(found.order_id, None)
+        """It has been finished for no longer than the others."""
         if found.finished:
-            self.finished[found.order_id] = None
+            self.finished[found.order_id] = found.finished_at_ms
 
     def index_hold(self, found: Order) -> None:
-        heapq.heappush(self.holds, (found.expires_at_ms, found.order_id))
+        heapq.heappush(
+            self.holds, moments.pack(found.expires_at_ms, ids.order_random(found.order_id))
+        )
 
-    def index_tokens(self, ticket: Ticket) -> None:
-        self.ticket_by_digest[token_digest(ticket.token)] = ticket
-        for digest in ticket.replaced:
-            self.ticket_by_digest[digest] = ticket
+    def index_token(self, found: Order, ticket: Ticket) -> None:
+        """The ticket's token has just become its own."""
+        order_random = ids.order_random(found.order_id)
+        self.tokens.add(token_digest(ticket.token), order_random, ticket.number)
 
     def overdue_orders(self, now_ms: int) -> Iterator[str]:
         """Pending orders whose hold has ended, in no order; costs what is due, not what is held."""
         places = [0] if self.holds else []
         while places:
             place = places.pop()
-            expires_at_ms, order_id = self.holds[place]
+            expires_at_ms, order_id = moments.unpack(self.header.sale_id, self.holds[place])
             if expires_at_ms > now_ms:
                 continue
-            if self._holds(order_id):
+            if self.order_by_id.pending(order_id):
                 yield order_id
             places += [p for p in (2 * place + 1, 2 * place + 2) if p < len(self.holds)]
 
     def index_unwinding(self) -> None:
-        live = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
-        self.to_unwind = {key: None for key, o in self.order_by_id.items() if o.status in live}
-
-    def _holds(self, order_id: str) -> bool:
-        found = self.order_by_id.get(order_id)
-        return found is not None and found.status is OrderStatus.PENDING
+        orders = self.order_by_id
+        self.to_unwind = {order_id: None for order_id in orders if orders.status(order_id) in LIVE}
 
     def next_deadline_ms(self) -> int | None:
         """When the sale must be swept next; what is overdue by nature reads as 0."""
         if self.to_unwind:
             return 0
-        while self.holds and not self._holds(self.holds[0][1]):
+        while self.holds:
+            expires_at_ms, order_id = moments.unpack(self.header.sale_id, self.holds[0])
+            if self.order_by_id.pending(order_id):
+                return expires_at_ms
             heapq.heappop(self.holds)
-        return self.holds[0][0] if self.holds else None
+        return None
 
     def next_tidying_ms(self, finished_kept_ms: int) -> int | None:
         """When a sweep has something to let go of. No promise hangs on it: a sale that rests may
         be put away as it is.
         """
-        first = next(iter(self.finished), None)
-        oldest = next(iter(self.keys.values()), None)
+        first = next(iter(self.finished.values()), None)
         due_ms = []
         if first is not None:
-            due_ms.append(self.order_by_id[first].finished_at_ms + finished_kept_ms)
-        if oldest is not None:
-            due_ms.append(oldest.remembered.at_ms + KEY_KEPT_MS)
+            due_ms.append(first + finished_kept_ms)
+        if self.keys_by_age:
+            due_ms.append(self.keys_by_age.at_ms(0) + KEY_KEPT_MS)
         return min(due_ms) + GATHER_MS if due_ms else None
 
 
-def lone_key(digest: bytes) -> str:
+def key_name(digest: bytes) -> str:
+    """Of a lone key's entity."""
     return KEY_MARK + digest.hex()

@@ -24,17 +24,18 @@ class TicketStatus(StrEnum):
 
 
 class Ticket(Struct, array_like=True, gc=False):
-    """The `number`-th ticket of its order. `replaced`: digests of its former tokens."""
+    """The `number`-th ticket of its order, for a place of the order's `line`-th item.
 
-    order_id: str
-    number: int
-    tier_id: str
+    `replaced`: digests of its former tokens. What finds it stands first, see `snapshot.restoring`.
+    """
+
     token: bytes
-    issued_at_ms: int
+    replaced: tuple[bytes, ...]
+    number: int
+    line: int
     status: TicketStatus = TicketStatus.VALID
     checked_in_at_ms: int | None = None
     admitted_gate: str | None = None
-    replaced: tuple[bytes, ...] = ()
     sealed: bytes | None = None  # the attendee, where named after the purchase
 
 
@@ -50,12 +51,12 @@ class TicketView(Struct, frozen=True, array_like=True, gc=False):
     sealed: bytes | None
 
 
-def view(ticket: Ticket) -> TicketView:
+def view(ticket: Ticket, tier_id: str, issued_at_ms: int) -> TicketView:
     return TicketView(
         ticket.number,
-        ticket.tier_id,
+        tier_id,
         ticket.token,
-        ticket.issued_at_ms,
+        issued_at_ms,
         ticket.status,
         ticket.checked_in_at_ms,
         ticket.sealed,

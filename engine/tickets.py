@@ -2,7 +2,8 @@
 
 from engine.commands import Caller, NameAttendee, ReissueTicket
 from engine.facts import AttendeeNamed, TicketReissued
-from engine.order import Remembered, refuse_keys, view
+from engine.keys import refuse_keys
+from engine.order import view
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
 from engine.state import Archived, State
@@ -14,8 +15,8 @@ def reissue(state: State, command: ReissueTicket, now_ms: int) -> Decision:
     if isinstance(used, Rejection):
         return used
     if used is not None:
-        assert used.remembered.view is not None
-        return Replayed(used.remembered.view)
+        assert used.view is not None
+        return Replayed(used.view)
     ticket = _ticket_for(state, command.order_id, command.number, command.caller)
     if not isinstance(ticket, Ticket):
         return ticket
@@ -46,13 +47,13 @@ def _ticket_for(
 
 
 def apply_reissued(state: State, fact: TicketReissued, at_ms: int) -> None:
-    found = state.order_by_id[fact.order_id]
+    found = state.order_by_id.change(fact.order_id)
     ticket = found.tickets[fact.number]
     ticket.replaced += (token_digest(ticket.token),)
     ticket.token = fact.token
-    state.index_tokens(ticket)
-    state.remember(found, Remembered(fact.key, at_ms, None, view(found, at_ms)))
+    state.index_token(found, ticket)
+    state.remember(found, fact.key, at_ms, view=view(found, at_ms))
 
 
 def apply_named(state: State, fact: AttendeeNamed) -> None:
-    state.order_by_id[fact.order_id].tickets[fact.number].sealed = fact.sealed
+    state.order_by_id.change(fact.order_id).tickets[fact.number].sealed = fact.sealed

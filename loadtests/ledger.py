@@ -118,4 +118,4 @@ def _follow(archived: dict[str, Order], state: State, fact: f.Fact) -> None:
             archived.update((order_id, state.order_by_id[order_id]) for order_id in order_ids)
         case f.OrderRecalled(found):
             left = archived.pop(found.order_id)
-            assert replace(left, remembered=(), finished_at_ms=0) == revived(found, 0), found
+            assert replace(left, keys=b"", finished_at_ms=0) == revived(found, 0), found

@@ -60,9 +60,9 @@ async def items(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Ro
 
 async def tickets(connection: asyncpg.Connection, found: Ledger) -> tuple[Rows, Rows]:
     wanted = {
-        (ticket.order_id, ticket.number): (
+        (order.order_id, ticket.number): (
             sale_id,
-            ticket.tier_id,
+            order.item(ticket).tier_id,
             token_digest(ticket.token),
             ticket.status,
         )

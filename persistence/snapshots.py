@@ -3,7 +3,9 @@
 In Redis a sale is one hash, a field an entity; the field `meta` says (epoch, seq, journal_seq) and
 whether it is whole, with the count of its entities and the XOR of their checksums, which the script
 keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for, and takes
-out what is gone. A snapshot is used only if count and XOR agree and it is not ahead of the journal.
+out what is gone. As the pieces of a rewrite may share those, the last one of an abandoned rewrite
+can land among those of the next: so it is whole only with as many entities as the sale has. A
+snapshot is used only if count and XOR agree and it is not ahead of the journal.
 
 All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
 """
@@ -33,7 +35,7 @@ decode_view = msgspec.msgpack.Decoder(SaleView).decode
 decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
-# whole, ttl_ms, view, then field, checksum and value ("" if it is gone) of each entity.
+# entities when whole, ttl_ms, view, then field, checksum and value ("": it is gone) of each entity.
 _SAVE = """
 local count, xor = 0, 0
 if ARGV[1] == '' then
@@ -68,11 +70,13 @@ for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the st
   if #pairs > 0 then redis.call('HSET', KEYS[1], unpack(pairs)) end
   if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 end
+local wanted = tonumber(ARGV[6])
+local whole = wanted > 0 and wanted == count
 redis.call('HSET', KEYS[1], 'meta', '[' .. ARGV[3] .. ',' .. ARGV[4] .. ',' .. ARGV[5] .. ',' ..
-  ARGV[6] .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')
+  (whole and 1 or 0) .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[7])
-return 1
+return (whole or wanted == 0) and 1 or 0
 """
 
 
@@ -109,7 +113,7 @@ class RedisSnapshots:
             delta.epoch,
             delta.seq,
             delta.journal_seq,
-            int(delta.whole),
+            delta.whole,
             ttl_ms,
             _encode(delta.view),
         ]
@@ -125,12 +129,14 @@ class RedisSnapshots:
             raise StoreUnavailable from error
 
     async def load(self, shard_id: int, sale_id: str) -> Snapshot | None:
-        """The stored snapshot if it is whole."""
+        """The stored snapshot if it is whole. Read in pieces: should somebody change it meanwhile,
+        its count or its checksums don't agree.
+        """
         try:
-            stored = await self._redis.hgetall(snapshot_key(shard_id, sale_id))
+            stored = await self._scan(snapshot_key(shard_id, sale_id))
         except (RedisError, OSError):
             return None
-        return whole(shard_id, sale_id, cast(dict[bytes, bytes], stored))
+        return await asyncio.to_thread(whole, shard_id, sale_id, stored)
 
     async def copied(self, shard_id: int, sale_id: str) -> Snapshot | None:
         """What is stored now, read at leisure from a copy, so that nothing waits for it."""
@@ -139,12 +145,19 @@ class RedisSnapshots:
         try:
             await self._redis.copy(key, copy, replace=True)
             await self._redis.pexpire(copy, 60_000)
-            pairs = self._redis.hscan_iter(copy, count=_SCAN_COUNT)
-            stored = {cast(bytes, field): cast(bytes, value) async for field, value in pairs}
+            stored = await self._scan(copy)
             await self._redis.delete(copy)
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
         return await asyncio.to_thread(whole, shard_id, sale_id, stored)
+
+    async def _scan(self, key: str) -> dict[bytes, bytes]:
+        stored: dict[bytes, bytes] = {}
+        cursor = -1
+        while cursor:
+            cursor, some = await self._redis.hscan(key, max(cursor, 0), count=_SCAN_COUNT)
+            stored |= cast(dict[bytes, bytes], some)
+        return stored
 
 
 def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
@@ -156,15 +169,16 @@ def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot |
         meta = decode_meta(packed)
     except msgspec.DecodeError:
         return None
+    entities = {}
     xor = 0
-    for value in stored.values():
-        xor ^= int.from_bytes(value[:_CRC_BYTES])
+    for name, value in stored.items():
+        crc = int.from_bytes(value[:_CRC_BYTES], "big")
+        entity = entities[name.decode()] = value[_CRC_BYTES:]
+        if zlib.crc32(entity) != crc:
+            return None
+        xor ^= crc
     if not meta.whole or meta.count != len(stored) or meta.xor & 0xFFFFFFFF != xor:
         return None
-    entities = {name.decode(): value[_CRC_BYTES:] for name, value in stored.items()}
-    for name, value in stored.items():
-        if zlib.crc32(entities[name.decode()]) != int.from_bytes(value[:_CRC_BYTES]):
-            return None
     return Snapshot(
         sale_id, shard_id, meta.epoch, meta.seq, meta.journal_seq, entities, incremental=True
     )

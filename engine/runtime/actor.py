@@ -121,7 +121,7 @@ class Actor:
             seq=state.header.seq,
             journal_seq=self.journal_seq,
             base=self.saved,
-            whole=not state.touched,
+            whole=0 if state.touched else snapshot.count(state),
             expires_at_ms=state.header.terms.ends_at_ms + SNAPSHOT_KEPT_AFTER_END_MS,
             entities=list(snapshot.changes(state, chosen)),
             view=state.view(),

@@ -1,6 +1,7 @@
 """Brings a sale's actor to life: snapshot and suffix, or full replay, and never without bound.
 
 A snapshot is a short cut and no more: one that is away or broken costs time, never the sale.
+However large a sale is, it is put together in small pieces, and the others go on meanwhile.
 A sale that keeps dying of a bug is stopped for a while: it alone, and loudly.
 """
 
@@ -88,13 +89,14 @@ class Loader:
         self, grant: Grant, sale_id: str, found: Snapshot | None
     ) -> tuple[State, int]:
         """The state at the end of the journal, and the batch that brought its newest fact."""
-        state = snapshot.restore(found.entities) if found else snapshot.fresh(sale_id)
+        state = await _restored(found) if found else snapshot.fresh(sale_id)
         journal_seq = found.journal_seq if found else 0
         async for batch in self._journal.suffix(grant.shard_id, sale_id, journal_seq):
             for entry in batch.entries:
                 if entry.sale_id == sale_id:
                     apply(state, entry)
                     if entry.seq % FACTS_AT_ONCE_MAX == 0:
+                        state.order_by_id.rest()
                         await asyncio.sleep(0)
             journal_seq = batch.seq
         return state, journal_seq
@@ -112,3 +114,10 @@ class Loader:
             del self._deaths[sale_id]
             return False
         return True
+
+
+async def _restored(found: Snapshot) -> State:
+    restoring = snapshot.Restoring(found.entities)
+    for _ in restoring.steps():
+        await asyncio.sleep(0)
+    return restoring.state

@@ -180,7 +180,8 @@ class Snapshot(Struct, frozen=True):
 class SnapshotDelta(Struct, frozen=True):
     """What changed since the snapshot at `base` (epoch, seq); base None starts it anew.
 
-    `whole`: with this, the stored snapshot is complete. `expires_at_ms`: when it may be forgotten.
+    `whole`: of how many entities the stored snapshot consists when this has made it complete, and
+    only if it does; 0, more is to come. `expires_at_ms`: when it may be forgotten.
     An entity that is None is there no more.
     """
 
@@ -190,7 +191,7 @@ class SnapshotDelta(Struct, frozen=True):
     seq: int
     journal_seq: int
     base: tuple[int, int] | None
-    whole: bool
+    whole: int
     expires_at_ms: int
     entities: list[tuple[str, bytes | None]]
     view: SaleView
@@ -206,7 +207,9 @@ class SnapshotStore(Protocol):
         ...
 
     async def save(self, delta: SnapshotDelta) -> bool:
-        """Bring the fast snapshot forward; False where it does not stand at the delta's base."""
+        """Bring the fast snapshot forward. False where it does not stand at the delta's base, or
+        is not whole with the delta though it should be.
+        """
         ...
 
     async def keep(self, snapshot: Snapshot) -> None:

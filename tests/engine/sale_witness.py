@@ -213,7 +213,7 @@ class SaleWitness(RuleBasedStateMachine):
         scans = [scan_key(*scan) for scan in self.model.scans]
         assert self.saved.keys() == {HEADER, *alive, *scans}
         assert not self.stage.state.keys
-        assert not any(order.remembered for order in self.stage.state.order_by_id.values())
+        assert not any(order.keys for order in self.stage.state.order_by_id.values())
         assert encoded(self.replayed()) == self.saved
 
     # What there is to choose from.

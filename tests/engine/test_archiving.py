@@ -7,7 +7,8 @@ import pytest
 from engine import commands as c
 from engine import facts as f
 from engine import sale, snapshot
-from engine.order import KEYS_MAX, OrderStatus, OrderView
+from engine.keys import KEYS_MAX, used_keys
+from engine.order import OrderStatus, OrderView
 from engine.purchase import PaymentStatus
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed
@@ -176,10 +177,10 @@ def test_orders_forget_their_keys_after_24_hours() -> None:
     stage = Stage()
     order = stage.sell()
     stage.ask(stage.reissue_ticket(order.order_id))
-    assert len(stage.state.order_by_id[order.order_id].remembered) == 3
+    assert len(used_keys(stage.state.order_by_id[order.order_id])) == 3
     stage.pass_ms(DAY_MS + GATHER_MS)
     stage.sweep_all()
-    assert stage.state.order_by_id[order.order_id].remembered == ()
+    assert used_keys(stage.state.order_by_id[order.order_id]) == ()
     assert not stage.state.keys
 
 

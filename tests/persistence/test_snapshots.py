@@ -52,7 +52,10 @@ async def snapshots(redis: Redis, pool: asyncpg.Pool) -> Snapshots:
 GRANT = Grant(SHARD, 1, 5)
 
 
-def delta(sale_id: str, seq: int, base_seq: int | None, **entities: bytes | None) -> SnapshotDelta:
+def delta(
+    sale_id: str, seq: int, base_seq: int | None, whole: int | None = None, **entities: bytes | None
+) -> SnapshotDelta:
+    """Unless told otherwise the sale has no entities but these."""
     terms = EventTerms("orga", "EUR", 0, FAR_MS)
     return SnapshotDelta(
         sale_id=sale_id,
@@ -61,7 +64,7 @@ def delta(sale_id: str, seq: int, base_seq: int | None, **entities: bytes | None
         seq=seq,
         journal_seq=seq,
         base=(1, base_seq) if base_seq else None,
-        whole=True,
+        whole=len(entities) if whole is None else whole,
         expires_at_ms=FAR_MS,
         entities=list(entities.items()),
         view=SaleView(sale_id, seq, 1, Phase.OPEN, terms, ()),
@@ -75,8 +78,8 @@ def fresh_sale() -> str:
 async def test_a_snapshot_is_brought_forward_piece_by_piece(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
     assert await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
-    assert await snapshots.save(delta(sale_id, 2, 1, sale=b"2", ord_b=b"b"))
-    assert await snapshots.save(delta(sale_id, 3, 2, ord_a=b"A" * 300))
+    assert await snapshots.save(delta(sale_id, 2, 1, 3, sale=b"2", ord_b=b"b"))
+    assert await snapshots.save(delta(sale_id, 3, 2, 3, ord_a=b"A" * 300))
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     assert found.incremental
@@ -99,17 +102,17 @@ async def test_a_snapshot_is_whole_however_often_its_parts_were_replaced(
 async def test_what_is_gone_is_taken_out_and_the_snapshot_is_whole(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
     first = {f"ord_{n}": b"%d" % n for n in range(700)}
-    await snapshots.save(delta(sale_id, 1, None, sale=b"1", **first))
+    await snapshots.save(delta(sale_id, 1, None, None, sale=b"1", **first))
     gone = dict.fromkeys([f"ord_{n}" for n in range(0, 700, 2)])
     new = {f"key:{n}": b"k" for n in range(350)}
-    assert await snapshots.save(delta(sale_id, 2, 1, sale=b"2", **gone, **new, ord_never=None))
+    assert await snapshots.save(delta(sale_id, 2, 1, 701, sale=b"2", **gone, **new, ord_never=None))
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     left = {name: value for name, value in first.items() if name not in gone}
     assert found.entities == {"sale": b"2", **left, **new}
     everything = dict.fromkeys([*left, *new])
-    assert await snapshots.save(delta(sale_id, 3, 2, **everything))
-    assert await snapshots.save(delta(sale_id, 4, 3, ord_0=b"back"))
+    assert await snapshots.save(delta(sale_id, 3, 2, 1, **everything))
+    assert await snapshots.save(delta(sale_id, 4, 3, 2, ord_0=b"back"))
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     assert found.entities == {"sale": b"2", "ord_0": b"back"}
@@ -117,7 +120,7 @@ async def test_what_is_gone_is_taken_out_and_the_snapshot_is_whole(snapshots: Sn
 
 async def test_a_snapshot_begun_anew_may_hear_of_what_is_gone(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
-    assert await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=None))
+    assert await snapshots.save(delta(sale_id, 1, None, 1, sale=b"1", ord_a=None))
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     assert found.entities == {"sale": b"1"}
@@ -136,12 +139,27 @@ async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> No
 
 async def test_a_snapshot_that_is_not_whole_is_not_used(snapshots: Snapshots, redis: Redis) -> None:
     sale_id = fresh_sale()
-    await snapshots.save(replace(delta(sale_id, 1, None, sale=b"1"), whole=False))
+    await snapshots.save(delta(sale_id, 1, None, 0, sale=b"1"))
     assert await snapshots.load(GRANT, sale_id) is None
-    await snapshots.save(delta(sale_id, 2, 1, ord_a=b"a", ord_b=b"b"))
+    await snapshots.save(delta(sale_id, 2, 1, 3, ord_a=b"a", ord_b=b"b"))
     assert await snapshots.load(GRANT, sale_id) is not None
     await redis.hdel(snapshot_key(SHARD, sale_id), "ord_a")
     assert await snapshots.load(GRANT, sale_id) is None
+
+
+async def test_a_late_piece_of_an_abandoned_rewrite_makes_nothing_whole(
+    snapshots: Snapshots,
+) -> None:
+    sale_id = fresh_sale()
+    orders = {f"ord_{n}": b"%d" % n for n in range(6)}
+    late = delta(sale_id, 1, 1, 7, ord_5=b"5")
+    assert await snapshots.save(delta(sale_id, 1, None, 0, sale=b"1", ord_0=b"0"))
+    assert not await snapshots.save(late)
+    assert await snapshots.load(GRANT, sale_id) is None
+    assert await snapshots.save(delta(sale_id, 1, 1, 7, **orders))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.entities == {"sale": b"1", **orders}
 
 
 async def test_a_changed_value_is_found(snapshots: Snapshots, redis: Redis) -> None:

@@ -256,15 +256,17 @@ class MemorySnapshots:
         if delta.base is not None and (before is None or delta.base != (before.epoch, before.seq)):
             return False
         entities = before.entities if before is not None and delta.base is not None else {}
-        now = entities | dict(delta.entities)
+        changed = entities | dict(delta.entities)
+        now = {name: value for name, value in changed.items() if value is not None}
+        whole = delta.whole == len(now)
         self.fast[delta.sale_id] = _Fast(
             delta.epoch,
             delta.seq,
             delta.journal_seq,
-            delta.whole,
-            {name: value for name, value in now.items() if value is not None},
+            whole,
+            now,
         )
-        return True
+        return whole or not delta.whole
 
     async def keep(self, snapshot: Snapshot) -> None:
         await self._reach()

@@ -2,7 +2,9 @@
 
 import asyncio
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine import snapshot
 from engine.commands import ReadSale
@@ -36,6 +38,11 @@ def restored(world: World, sale_id: str = SALE) -> dict[str, bytes]:
     """The fast snapshot's state, encoded again."""
     state = snapshot.restore(world.snapshots.fast[sale_id].entities)
     return dict(snapshot.encode(state, snapshot.names(state)))
+
+
+def of_another_format(header: bytes) -> bytes:
+    *fields, number = msgspec.msgpack.decode(header)
+    return msgspec.msgpack.encode([*fields, number + 1])
 
 
 async def test_a_snapshot_never_holds_what_is_not_durable() -> None:
@@ -125,7 +132,7 @@ async def test_a_snapshot_that_does_not_stand_where_it_should_is_written_anew_in
         anew = world.snapshots.saved[before:]
         anew = anew[[delta.base for delta in anew].index(None) :]
         assert max(len(delta.entities) for delta in anew) <= 10
-        assert [delta.whole for delta in anew] == [False] * (len(anew) - 1) + [True]
+        assert [delta.whole for delta in anew] == [0] * (len(anew) - 1) + [1 + 51]
         assert restored(world) == world.replayed()
         if loss == "away":
             assert world.observer.snapshot_faults
@@ -143,6 +150,23 @@ async def test_a_snapshot_in_pieces_is_right_though_orders_come_in_between(
             await asyncio.sleep(0.03)
         await saved(world, 281)
         assert restored(world) == world.replayed()
+
+
+async def test_a_late_piece_of_an_abandoned_rewrite_makes_nothing_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saving, "ENTITIES_MAX", 10)
+    world = World()
+    async with world.node() as node:
+        await node.open(quantity=200)
+        await fill(node, 50)
+        await saved(world, 51)
+    last = world.snapshots.saved[-1]
+    first = next(d for d in world.snapshots.saved if d.base is None)
+    await world.snapshots.save(first)
+    late = replace(last, base=(first.epoch, first.seq))
+    assert not await world.snapshots.save(late)
+    assert not world.snapshots.fast[SALE].whole
 
 
 async def test_a_store_that_is_away_is_not_asked_all_the_time() -> None:
@@ -239,7 +263,9 @@ async def test_a_sale_is_loaded_from_its_snapshot_and_what_came_after() -> None:
         assert world.observer.loaded[-1] == (SALE, 1)
 
 
-@pytest.mark.parametrize("trouble", ["ahead", "not whole", "unreadable", "away", "load fails"])
+@pytest.mark.parametrize(
+    "trouble", ["ahead", "not whole", "unreadable", "of another format", "away", "load fails"]
+)
 async def test_a_snapshot_that_is_no_use_costs_time_alone(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +282,8 @@ async def test_a_snapshot_that_is_no_use_costs_time_alone(
             fast.whole = False
         case "unreadable":
             fast.entities["sale"] = b"\xc1"
+        case "of another format":
+            fast.entities["sale"] = of_another_format(fast.entities["sale"])
         case "away":
             world.snapshots.away = True
         case "load fails":

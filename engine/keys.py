@@ -1,0 +1,124 @@
+"""Idempotency keys: what each was used for, and which is the oldest. All of it as rows of bytes.
+
+An order has a row for each key of its last 24 hours; what a key's first answer needs beyond the
+order itself stands there, too. A key that outlives its order in memory stays on its own.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from engine import moments
+from engine.commands import Key
+from engine.order import FirstAnswer, Order, OrderView
+from engine.rejections import Reason, Rejection
+
+KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
+_ROW = struct.Struct(">16s16sqh")  # digest, fingerprint, at_ms, which of the order's payments
+_NO_PAYMENT = -1
+
+
+class UsedKey(Struct, frozen=True, array_like=True, gc=False):
+    """A used idempotency key and what renders its first answer again.
+
+    Placing an order is rendered from the order, asking for a payment from `payment_id`,
+    the rest from `view`.
+    """
+
+    order_id: str
+    key: Key
+    at_ms: int
+    payment_id: str | None = None
+    view: OrderView | None = None
+
+
+def used_keys(order: Order) -> tuple[UsedKey, ...]:
+    """In the order of time."""
+    return tuple(_used(order, *row) for row in _ROW.iter_unpack(order.keys))
+
+
+def find(order: Order, digest: bytes) -> UsedKey | None:
+    return next((used for used in used_keys(order) if used.key.digest == digest), None)
+
+
+def _used(order: Order, digest: bytes, fingerprint: bytes, at_ms: int, payment: int) -> UsedKey:
+    payment_id = order.payments[payment].payment_id if payment != _NO_PAYMENT else None
+    view = next((first.view for first in order.first_answers if first.digest == digest), None)
+    return UsedKey(order.order_id, Key(digest, fingerprint), at_ms, payment_id, view)
+
+
+def unpacked(rows: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """Of an order's `keys`: digest, fingerprint, when it was used, which payment it was about."""
+    return _ROW.iter_unpack(rows)
+
+
+def remember(
+    order: Order, key: Key, at_ms: int, payment: int | None, view: OrderView | None
+) -> None:
+    about = _NO_PAYMENT if payment is None else payment
+    order.keys += _ROW.pack(key.digest, key.fingerprint, at_ms, about)
+    if view is not None:
+        order.first_answers += (FirstAnswer(key.digest, view),)
+
+
+def forget(order: Order, digests: Iterable[bytes]) -> None:
+    gone = set(digests)
+    rows = [row for row in _ROW.iter_unpack(order.keys) if row[0] not in gone]
+    order.keys = b"".join(_ROW.pack(*row) for row in rows)
+    order.first_answers = tuple(a for a in order.first_answers if a.digest not in gone)
+
+
+def refuse_keys(order: Order) -> Rejection | None:
+    """Why another key is not remembered for this order, or None.
+
+    Each costs memory for a day. Those that end something (a refund, a hold) are few by nature.
+    """
+    if len(order.keys) < KEYS_MAX * _ROW.size:
+        return None
+    return Rejection(Reason.TOO_MANY_KEYS, {"keys_max": KEYS_MAX})
+
+
+class KeysByAge:
+    """For each key of one sale when it was used and for which order, oldest first."""
+
+    def __init__(self, sale_id: str) -> None:
+        self._sale_id = sale_id
+        self._moments = bytearray()  # loses its front at no cost, as a list would not
+
+    def __len__(self) -> int:
+        return len(self._moments) // moments.SIZE
+
+    def add(self, at_ms: int, order_random: bytes) -> None:
+        """No older than the newest."""
+        self._moments += moments.pack(at_ms, order_random)
+
+    def extend(self, packed: Iterable[bytes]) -> None:
+        """Moments in their order, none older than the newest."""
+        self._moments += b"".join(packed)
+
+    def remove(self, at_ms: int, order_random: bytes) -> None:
+        moment = moments.pack(at_ms, order_random)
+        begin = self._moments.index(moment)
+        while begin % moments.SIZE:
+            begin = self._moments.index(moment, begin + 1)
+        del self._moments[begin : begin + moments.SIZE]
+
+    def at_ms(self, position: int) -> int:
+        """When the key at this position was used; the oldest is at 0."""
+        return self._at(position)[0]
+
+    def _at(self, position: int) -> tuple[int, str]:
+        begin = position * moments.SIZE
+        return moments.unpack(self._sale_id, self._moments[begin : begin + moments.SIZE])
+
+    def take(self, until_ms: int) -> list[str]:
+        """Take out those up to that instant (inclusive): for each the order's id."""
+        taken = []
+        for position in range(len(self)):
+            at_ms, order_id = self._at(position)
+            if at_ms > until_ms:
+                break
+            taken.append(order_id)
+        del self._moments[: len(taken) * moments.SIZE]
+        return taken
