@@ -44,8 +44,8 @@ from persistence.transactions import Connection, reading
 
 SOURCE = "postgres"
 
-# Of the connections: each query planned for its values, and by an index. Of a common word the planner
-# expects to meet enough soon, and reads half the table for it; its entries in the index take a third.
+# Of the connections: each query is planned for its values, and by an index. Of a common word the
+# planner expects to meet enough soon, and reads half the table; by the index it takes a third.
 SESSION = {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off", "jit": "off"}
 
 RANKED_MAX = 2_000
