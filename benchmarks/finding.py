@@ -26,7 +26,7 @@ from benchmarks.servers import stampede
 from engine.finding import Document, Search
 from persistence.embedded import EmbeddedPostgres
 from persistence.migrations import migrate
-from persistence.search.postgres import PostgresIndex
+from persistence.search.postgres import SESSION, PostgresIndex
 from persistence.search.writing import PostgresWriter
 from persistence.transactions import Connection
 
@@ -68,9 +68,8 @@ async def on_postgres() -> AsyncIterator[asyncpg.Pool]:
             connection = await asyncpg.connect(dsn)
             await migrate(connection)
             await connection.close()
-            settings = {"plan_cache_mode": "force_custom_plan"}
             async with asyncpg.create_pool(
-                dsn, min_size=1, max_size=8, server_settings=settings
+                dsn, min_size=1, max_size=8, server_settings=SESSION
             ) as pool:
                 yield pool
         finally:

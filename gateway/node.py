@@ -53,7 +53,12 @@ from persistence.retention import retain
 from persistence.sandbox import SandboxBooks
 from persistence.search import assembly
 from persistence.search.assembly import Server
+<<<<<<< HEAD
 from persistence.search.feeder import feed
+=======
+from persistence.search.feeder import Feeder
+from persistence.search.postgres import SESSION
+>>>>>>> search
 from persistence.search.showing import CatalogueShowings
 from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, feed_trends
@@ -331,9 +336,7 @@ class Node:
 
     async def _finding(self) -> Finding:
         """On connections of its own: a slow search never holds one that a sale needs."""
-        pool = await self._pool(
-            "search", plan_cache_mode="force_custom_plan", statement_timeout="3s"
-        )
+        pool = await self._pool("search", **SESSION, statement_timeout="3s")
         server = self._search_server()
         return Finding(
             index=assembly.index(pool, server, telemetry.search_failed, self._stack),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from engine.catalogue import Category
 from engine.finding import Document, Found, Search, Sort, Suggestion
 from persistence.search import postgres
-from persistence.search.postgres import PostgresIndex
+from persistence.search.postgres import SESSION, PostgresIndex
 from persistence.search.writing import PostgresWriter
 from tests.persistence.databases import fresh_database
 from tests.persistence.search.index_contract import IndexContract, asked, ids, pages
@@ -39,10 +39,9 @@ class OnPostgres:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def index(postgres_dsn: str) -> AsyncIterator[OnPostgres]:
-    settings = {"plan_cache_mode": "force_custom_plan"}
     async with (
         fresh_database(postgres_dsn) as dsn,
-        asyncpg.create_pool(dsn, min_size=1, max_size=2, server_settings=settings) as pool,
+        asyncpg.create_pool(dsn, min_size=1, max_size=2, server_settings=SESSION) as pool,
     ):
         yield OnPostgres(pool)
 
