@@ -1,8 +1,9 @@
 """Which order, and which of its tickets, a digest belongs to: 27 bytes each, and no objects.
 
 A dict would cost a hundred bytes an entry, and every ticket has three. Here entries are rows of
-bytes in a fixed number of buckets, found by a search within one: quick up to a million entries and
-some more, since a digest falls into any bucket alike.
+bytes in 8,192 buckets, found by a search within one: quick up to a million entries and some more,
+since a digest falls into any bucket alike. (Its first 13 bits say which; that is written out in
+each place, where a call would cost more than what it does.)
 """
 
 from engine import ids
@@ -27,30 +28,36 @@ class Digests:
 
     def find(self, digest: bytes) -> tuple[str, int] | None:
         """The order's id and the number given with it."""
-        rows = self._rows_by_bucket.get(_bucket(digest))
-        begin = -1 if rows is None else _place(rows, digest)
-        if rows is None or begin < 0:
+        rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
+        if rows is None:
+            return None
+        begin = _place(rows, digest[1:DIGEST_BYTES])
+        if begin < 0:
             return None
         order_id = self._id_begins + rows[begin + _ORDER : begin + _NUMBER].hex()
-        return order_id, int.from_bytes(rows[begin + _NUMBER : begin + _ROW_BYTES], "big")
+        return order_id, rows[begin + _NUMBER] << 8 | rows[begin + _NUMBER + 1]
 
     def add(self, digest: bytes, order_random: bytes, number: int = 0) -> None:
         """`order_random`: what tells the order from others of its sale."""
-        self.extend([entry(digest, order_random, number)])
+        row = digest[1:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
+        bucket = digest[0] << 5 | digest[1] >> 3
+        rows = self._rows_by_bucket.get(bucket)
+        self._rows_by_bucket[bucket] = row if rows is None else rows + row
+        self._count += 1
 
     def extend(self, entries: list[bytes]) -> None:
         """Several, as `entry` makes them."""
         rows_by_bucket = self._rows_by_bucket
         for packed in entries:
-            bucket = packed[0] << 5 | packed[1] >> 3  # as `_bucket`, which would cost a call
+            bucket = packed[0] << 5 | packed[1] >> 3
             rows = rows_by_bucket.get(bucket)
             rows_by_bucket[bucket] = packed[1:] if rows is None else rows + packed[1:]
         self._count += len(entries)
 
     def remove(self, digest: bytes) -> None:
-        bucket = _bucket(digest)
+        bucket = digest[0] << 5 | digest[1] >> 3
         rows = self._rows_by_bucket.pop(bucket)
-        begin = _place(rows, digest)
+        begin = _place(rows, digest[1:DIGEST_BYTES])
         assert begin >= 0, digest.hex()
         left = rows[:begin] + rows[begin + _ROW_BYTES :]
         if left:
@@ -62,14 +69,8 @@ def entry(digest: bytes, order_random: bytes, number: int = 0) -> bytes:
     return digest[:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
 
 
-def _bucket(digest: bytes) -> int:
-    """One of 8,192, by the first 13 bits."""
-    return digest[0] << 5 | digest[1] >> 3
-
-
-def _place(rows: bytes, digest: bytes) -> int:
-    """Where the digest's row begins, or below 0."""
-    known = digest[1:DIGEST_BYTES]
+def _place(rows: bytes, known: bytes) -> int:
+    """Where the row that begins so begins, or below 0."""
     begin = rows.find(known)
     while begin > 0 and begin % _ROW_BYTES:
         begin = rows.find(known, begin + 1)

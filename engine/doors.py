@@ -28,7 +28,7 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
         other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
         return [_scanned_elsewhere(command, other)]
     found, ticket = known_ticket
-    tier_id = found.item(ticket).tier_id
+    tier_id = found.items[ticket.line].tier_id
     invalid = why_invalid(
         ticket,
         tier_id,
@@ -162,7 +162,7 @@ def apply_scanned(state: State, fact: TicketScanned, at_ms: int) -> None:
     ticket.checked_in_at_ms = at_ms
     ticket.admitted_gate = fact.gate
     state.touched[fact.order_id] = None
-    state.header.doors.count(found.item(ticket).tier_id, fact.gate, at_ms, +1)
+    state.header.doors.count(found.items[ticket.line].tier_id, fact.gate, at_ms, +1)
 
 
 def apply_undone(state: State, fact: AdmissionUndone, at_ms: int) -> None:

@@ -65,7 +65,8 @@ class Orders(Mapping[str, Order]):
         """Of what is read to be changed next, the second unpacking is spared."""
         order = self._read
         if order is None or order.order_id != order_id:
-            order = self._read = unpack(order_id, packed)
+            order = self._read = _decode(packed)
+            order.order_id = order_id
         return order
 
     def status(self, order_id: str) -> OrderStatus | None:

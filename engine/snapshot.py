@@ -22,7 +22,7 @@ from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
 from engine.ticket import token_digest
 
-ENTITIES_AT_ONCE = 500  # what a step of restoring may cost the loop: a few milliseconds
+ENTITIES_AT_ONCE = 250  # what a step of restoring may cost the loop: a few milliseconds
 _SPAN_BITS = 12  # moments are sorted by the 4,096 ms, so that no sort is a long one
 
 _encoder = msgspec.msgpack.Encoder()

@@ -53,12 +53,8 @@ from persistence.retention import retain
 from persistence.sandbox import SandboxBooks
 from persistence.search import assembly
 from persistence.search.assembly import Server
-<<<<<<< HEAD
 from persistence.search.feeder import feed
-=======
-from persistence.search.feeder import Feeder
 from persistence.search.postgres import SESSION
->>>>>>> search
 from persistence.search.showing import CatalogueShowings
 from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, feed_trends
@@ -205,9 +201,8 @@ class Node:
             ended.result()
             raise RuntimeError(f"{ended.get_name()} ended")
         if self._ownership is not None:
-            await asyncio.wait(
-                [asyncio.create_task(self._ownership.resign())], timeout=_HAND_OVER_S
-            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ownership.resign(), _HAND_OVER_S)
 
     def _do(self, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -24,7 +24,7 @@ from engine.sale import apply
 from engine.state import State
 
 DEATHS_WINDOW_MS = 60_000
-FACTS_AT_ONCE_MAX = 1_000  # what a replay may cost the loop at a time
+FACTS_AT_ONCE_MAX = 250  # what a replay may cost the loop at a time
 
 
 class Loader:
