@@ -321,6 +321,10 @@ async def _says_it_cannot(shop: Shop, on_sale: tuple[str, str], *, first_within_
         within_s = SAID_AT_ONCE_S
 
 
+async def _refuses(shop: Shop, on_sale: tuple[str, str]) -> bool:
+    return not await _sells(shop, on_sale)
+
+
 async def _sells(shop: Shop, on_sale: tuple[str, str]) -> bool:
     return (await shop.order(*on_sale)).status == 201
 
@@ -339,6 +343,7 @@ async def test_without_postgres_all_say_at_once_that_they_cannot_and_come_back_b
             assert depth <= BUYERS + 1
         await until(lambda: _sells(shops[0], on_sale))
         os.kill((await cluster.postgres_pids())[0], signal.SIGQUIT)
+        await until(lambda: _refuses(shops[1], on_sale))  # its end takes a moment
         await _says_it_cannot(shops[1], on_sale, first_within_s=5.5)
         assert not await _is_ready(session, engine)
         await cluster.postgres.stop()
