@@ -56,7 +56,7 @@ class Report(Struct):
         return statistics.median(r.ratio for r in self.rounds)
 
 
-def _percentiles(outcome: Outcome) -> dict[str, float]:
+def percentiles(outcome: Outcome) -> dict[str, float]:
     percentiles = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
     return {
         name: outcome.latencies_us.get_value_at_percentile(p) / 1000
@@ -64,7 +64,7 @@ def _percentiles(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def _expect(outcome: Outcome, status: int) -> Outcome:
+def expect(outcome: Outcome, status: int) -> Outcome:
     if set(outcome.statuses) != {status}:
         raise SystemExit(f"expected {status} alone, got {dict(outcome.statuses)}")
     return outcome
@@ -117,7 +117,7 @@ async def onsale(in_flight: int, seconds: float, rounds: int) -> Report:
 
         pairs = [await _pair(ours, bare, asking, 201, in_flight, seconds) for _ in range(rounds)]
         seen = {json.loads(body)["order_id"] for pair in pairs for body in pair.kept}
-        placed = {f.order_id for f in await _facts(ours.dsn) if isinstance(f, OrderPlaced)}
+        placed = await placed_orders(ours.dsn)
         if not seen <= placed:
             raise SystemExit(f"{len(seen - placed)} answers of 201 are not in the journal")
         return await _report("onsale", ours, in_flight, seconds, pairs, len(seen))
@@ -173,14 +173,14 @@ async def _pair(
         )
         spent = server.cpu_seconds() - before
         cpu_us.append(spent * 1e6 / sum(outcome.statuses.values()))
-        outcomes.append(_expect(outcome, status))
+        outcomes.append(expect(outcome, status))
         await asyncio.sleep(SETTLE_S)
     first, second = outcomes
     measured = Round(
         first.per_second,
         second.per_second,
-        _percentiles(first),
-        _percentiles(second),
+        percentiles(first),
+        percentiles(second),
         *cpu_us,
     )
     return _Pair(measured, first.bodies)
@@ -208,7 +208,12 @@ async def _all(server: Endpoint, requests: Iterator[bytes], status: int) -> list
     outcome = await generator.run(
         server.host, server.port, requests, connections=32, seconds=600, keep_status=status
     )
-    return _expect(outcome, status).bodies
+    return expect(outcome, status).bodies
+
+
+async def placed_orders(dsn: str) -> set[str]:
+    """All that the journal has."""
+    return {f.order_id for f in await _facts(dsn) if isinstance(f, OrderPlaced)}
 
 
 async def _facts(dsn: str) -> list[Any]:

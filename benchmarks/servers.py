@@ -52,12 +52,12 @@ class Endpoint:
 
     def cpu_seconds(self) -> float:
         """What the process that answers has used; of ours, the child that serves."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        serving = [p for p in children if "--role=engine" in Path(f"/proc/{p}/cmdline").read_text()]
-        answers = serving[0] if serving else self.pid
-        stat = Path(f"/proc/{answers}/stat").read_text()
-        user, system = stat.rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        serving = [pid for pid in _children(self.pid) if "--role=engine" in _command(pid)]
+        return _cpu_seconds(serving[0] if serving else self.pid)
+
+    def cpu_seconds_by_process(self) -> dict[str, float]:
+        """What each process behind the endpoint has used, by node or server, children included."""
+        return {_process_name(pid): _tree_cpu_seconds(pid) for pid in _children(self.pid)}
 
     @property
     def dsn(self) -> str:
@@ -67,8 +67,33 @@ class Endpoint:
         return f"postgresql://stampede@/stampede?host={sockets}&port=5432"
 
 
+def _children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
+def _process_name(pid: int) -> str:
+    """A node's own, else its program's."""
+    command = _command(pid)
+    named = [part.removeprefix("--name=") for part in command if part.startswith("--name=")]
+    return named[0] if named else Path(command[0].split()[0]).name
+
+
+def _cpu_seconds(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    user, system = stat.rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _tree_cpu_seconds(pid: int) -> float:
+    return _cpu_seconds(pid) + sum(_tree_cpu_seconds(child) for child in _children(pid))
+
+
 @asynccontextmanager
-async def stampede() -> AsyncIterator[Endpoint]:
+async def stampede(*arguments: str) -> AsyncIterator[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
         folder = Path(name) / "data"
         settings = {
@@ -78,7 +103,8 @@ async def stampede() -> AsyncIterator[Endpoint]:
             "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
         }
         log = Path(name) / "server.log"
-        async with _running(["gateway", "up", "--port=0"], settings, log) as (url, pid):
+        command = ["gateway", "up", "--port=0", *arguments]
+        async with _running(command, settings, log) as (url, pid):
             yield Endpoint(url, folder, pid)
 
 

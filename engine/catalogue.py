@@ -38,8 +38,25 @@ class BookingStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class CancelReason(StrEnum):
+    """Why a booking has ended."""
+
+    ORGANIZER = "organizer"
+    EVENT_CANCELLED = "event_cancelled"
+    LAPSED = "lapsed"  # its deposit was not paid in time
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class Venue(Struct, frozen=True):
-    """`facilities`: a JSON object of the organizers' own making."""
+    """`facilities`: a JSON object of the organizers' own making.
+
+    `deposit_refundable_days`: a deposit comes back to who cancels as long before the start.
+    """
 
     venue_id: str
     name: str
@@ -56,6 +73,7 @@ class Venue(Struct, frozen=True):
     hire_amount: int
     deposit_amount: int
     currency: str
+    deposit_refundable_days: int = 14
 
 
 class Slot(Struct, frozen=True):
@@ -77,6 +95,11 @@ class Slot(Struct, frozen=True):
 
 
 class Booking(Struct, frozen=True):
+    """`expires_at`: when a request lapses that waits for its deposit.
+
+    `deposit_refunded`: of `deposit_paid`; `refund` tells how far the latest money back has come.
+    """
+
     booking_id: str
     venue_id: str
     event_id: str
@@ -85,10 +108,16 @@ class Booking(Struct, frozen=True):
     setup_hours_before: float
     teardown_hours_after: float
     status: BookingStatus
+    hire_amount: int
     deposit_amount: int
+    deposit_refundable_days: int
     deposit_paid: int
+    deposit_refunded: int
     payment_id: str | None
     currency: str
+    expires_at: datetime | None
+    cancel_reason: CancelReason | None
+    refund: RefundStatus | None = None
 
     @property
     def slot(self) -> Slot:
@@ -116,7 +145,7 @@ class Event(Struct, frozen=True):
     """`opened`: its sale has been opened once, so its actor must hear of every change.
 
     `version` counts the changes that the actor has heard of. `status` SOLD_OUT is as of the
-    projection.
+    projection. `series_id`: the events that were made with it, on other dates.
     """
 
     event_id: str
@@ -136,6 +165,7 @@ class Event(Struct, frozen=True):
     status: EventStatus
     opened: bool = False
     version: int = 0
+    series_id: str | None = None
     gates: tuple[Gate, ...] = ()
     tiers: tuple[Tier, ...] = ()
 
@@ -148,6 +178,13 @@ class Event(Struct, frozen=True):
             self.setup_hours_before,
             self.teardown_hours_after,
         )
+
+
+class ImportedRow(Struct, frozen=True):
+    """An event from a file; by `import_key` its organizer's next import knows it again."""
+
+    import_key: str
+    event: Event
 
 
 class Once(Struct, frozen=True):

@@ -7,6 +7,8 @@ Ids are made of random hex handed in by the caller (chance is an argument here):
     tkt_<the order's 36 hex>-<n>     the n-th ticket of that order, from 0
     pay_<the order's 36 hex><12>     48 random bits more
     ref_<the order's 36 hex><12>
+    dep_<32 hex>                     a booking's deposit, 128 random bits
+    ref_<the deposit's 32 hex>       and what goes back of it, once at most
 """
 
 import hashlib
@@ -16,11 +18,13 @@ import zlib
 _EVENT = re.compile(r"evt_[0-9a-f]{16}")
 _ORDER = re.compile(r"ord_[0-9a-f]{36}")
 _TICKET = re.compile(r"tkt_[0-9a-f]{36}-(0|[1-9][0-9]{0,5})")
+_DEPOSIT = re.compile(r"dep_[0-9a-f]{32}")
 _PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
 
 EVENT_RANDOM_BYTES = 8
 ORDER_RANDOM_BYTES = 10
 PAYMENT_RANDOM_BYTES = 6
+DEPOSIT_RANDOM_BYTES = 16
 
 
 def event_id(random: bytes) -> str:
@@ -50,6 +54,19 @@ def payment_id(order: str, random: bytes) -> str:
 
 def refund_id(order: str, random: bytes) -> str:
     return "ref_" + order[4:] + random.hex()
+
+
+def deposit_id(random: bytes) -> str:
+    return "dep_" + random.hex()
+
+
+def deposit_refund_id(payment: str) -> str:
+    return "ref_" + payment[4:]
+
+
+def is_deposit(payment: str) -> bool:
+    """Whether a payment is for a booking's deposit; else it is for an order."""
+    return _DEPOSIT.fullmatch(payment) is not None
 
 
 def is_event(text: str) -> bool:

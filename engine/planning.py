@@ -1,9 +1,13 @@
 """The rules of the catalogue: who may change an event, and what of it must fit together."""
 
-from engine.catalogue import Event, Slot, Tier, Venue
+from datetime import datetime, timedelta
+
+from engine.catalogue import Booking, BookingStatus, Event, Slot, Tier, Venue
 from engine.commands import Caller, Role
 from engine.lifecycle import EventStatus
 from engine.rejections import Reason, Rejection
+
+TIERS_MAX = 100  # all of them are in the sale's public view, which is written after every commit
 
 
 def refuse_change(event: Event, caller: Caller) -> Rejection | None:
@@ -30,6 +34,12 @@ def refuse_capacity(venue: Venue, tiers: tuple[Tier, ...]) -> Rejection | None:
     return None
 
 
+def refuse_one_more_tier(event: Event) -> Rejection | None:
+    if len(event.tiers) >= TIERS_MAX:
+        return Rejection(Reason.TOO_MANY_TIERS, {"max": TIERS_MAX})
+    return None
+
+
 def refuse_times(slot: Slot) -> Rejection | None:
     if slot.end_time <= slot.start_time:
         facts: dict[str, object] = {"start_time": slot.start_time, "end_time": slot.end_time}
@@ -50,3 +60,42 @@ def refuse_window(tier: Tier) -> Rejection | None:
         facts: dict[str, object] = {"sale_start": tier.sale_start, "sale_end": tier.sale_end}
         return Rejection(Reason.INVALID_TIMES, facts)
     return None
+
+
+# -- bookings ----------------------------------------------------------------------------------
+
+_ON_SALE = (EventStatus.ON_SALE, EventStatus.SOLD_OUT)
+
+
+def refuse_giving_up(event: Event, booking: Booking) -> Rejection | None:
+    """Why this booking can't be cancelled now, or None.
+
+    What is being sold must have its hall: sales are closed first, or the event is cancelled. A
+    published event may change halls, and is not sold again before its new booking is confirmed.
+    """
+    if booking.status is BookingStatus.CANCELLED:
+        return _no_way(booking.status, BookingStatus.CANCELLED)
+    if event.status in _ON_SALE:
+        return Rejection(Reason.EVENT_ON_SALE, {"status": event.status.value})
+    if event.status is EventStatus.COMPLETED:
+        return Rejection(Reason.EVENT_NOT_EDITABLE, {"status": event.status.value})
+    return None
+
+
+def refuse_deposit(booking: Booking, now: datetime) -> Rejection | None:
+    """Why nobody may pay this booking's deposit now, or None: late is late, swept or not."""
+    if booking.status is not BookingStatus.REQUESTED:
+        return _no_way(booking.status, BookingStatus.CONFIRMED)
+    if booking.expires_at is not None and booking.expires_at <= now:
+        return _no_way(BookingStatus.CANCELLED, BookingStatus.CONFIRMED)
+    return None
+
+
+def refundable(booking: Booking, now: datetime) -> int:
+    """What of a deposit goes back to who gives the booking up now."""
+    until = booking.start_time - timedelta(days=booking.deposit_refundable_days)
+    return booking.deposit_paid - booking.deposit_refunded if now <= until else 0
+
+
+def _no_way(source: BookingStatus, target: BookingStatus) -> Rejection:
+    return Rejection(Reason.ILLEGAL_TRANSITION, {"from": source.value, "to": target.value})

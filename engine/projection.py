@@ -49,6 +49,21 @@ class CheckInRow(Struct, frozen=True):
     undone_by: str | None
 
 
+class AttendeeRow(Struct, frozen=True):
+    """A ticket. `sealed`, `ticket_sealed`: who was named when it was bought, and afterwards."""
+
+    order_id: str
+    number: int
+    buyer_id: str
+    tier_id: str
+    tier_name: str
+    status: str
+    issued_at: datetime
+    checked_in_at: datetime | None
+    sealed: bytes | None
+    ticket_sealed: bytes | None
+
+
 class PendingRefund(Struct, frozen=True):
     refund_id: str
     order_id: str
@@ -57,7 +72,10 @@ class PendingRefund(Struct, frozen=True):
 
 
 class SandboxPayment(Struct, frozen=True):
-    """A payment in the embedded provider's books; `outcome` None: neither paid nor declined."""
+    """A payment in the embedded provider's books; `outcome` None: neither paid nor declined.
+
+    `order_id`: what is paid for, an order or a booking.
+    """
 
     payment_id: str
     order_id: str

@@ -46,6 +46,12 @@ class Reason(StrEnum):
     INVALID_TIMES = "invalid_times"
     AMBIGUOUS_LOCAL_TIME = "ambiguous_local_time"
     NOT_THE_ORGANIZER = "forbidden"
+    TOO_MANY_TIERS = "too_many_tiers"
+    EVENT_ON_SALE = "event_on_sale"
+    BOOKING_CANCELLED = "booking_cancelled"
+    UNKNOWN_ADDON = "unknown_addon"
+    TOO_MANY_ADDONS = "too_many_addons"
+    UNKNOWN_SERIES = "unknown_series"
 
 
 class Rejection(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import click
 import msgspec
 import uvloop
@@ -25,12 +27,9 @@ from gateway import launcher, progress
 from gateway.launcher import LaunchError, Node
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, read
-from persistence.embedded import (
-    EmbeddedPostgres,
-    EmbeddedRedis,
-    EmbeddedServerError,
-    claim_data_folder,
-)
+from persistence.data_folder import EmbeddedServerError, claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
+from persistence.keeping import Kept
 from persistence.migrations import MigrationError, prepare
 from persistence.servers import ToolError, servers_of
 
@@ -211,6 +210,65 @@ def restore(file: Path) -> None:
     _or_one_line(run, os.environ)
 
 
+@main.command()
+def reindex() -> None:
+    """Make the search index anew, while searches and changes go on.
+
+    On Elasticsearch where ELASTICSEARCH_URL names one, else on Postgres.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.search import assembly
+
+        settings = read(environment)
+        url, plain = settings.elasticsearch_url, settings.search_server == "opensearch"
+        server = assembly.Server(url, plain) if url is not None else None
+        async with _data(settings) as (database_url, _):
+            with progress.shown() as show:
+                done = await assembly.reindex(database_url, server, partial(show, "documents"))
+        click.echo(f"{done:,} documents indexed anew")
+
+    _or_one_line(run, os.environ)
+
+
+@main.group(name="import")
+def import_() -> None:
+    """Bring in what is kept elsewhere."""
+
+
+@import_.command(name="events")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--organizer", required=True, help="Whose events they become.")
+@click.option("--atomic", is_flag=True, help="All rows, or none.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be refused, and write nothing.")
+@click.option("--report", type=click.Path(path_type=Path), help="CSV of the refused rows.")
+def import_events(
+    file: Path, organizer: str, atomic: bool, dry_run: bool, report: Path | None
+) -> None:
+    """Add the events of FILE (.jsonl or .csv), a booking each; again changes nothing.
+
+    Fields are those of `POST /v1/events`, and `import_key` by which a row is known again.
+    Exit code 1: some rows were refused.
+    """
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from gateway.bulk import import_file
+        from gateway.clock import SystemClock
+        from persistence.hire import Hire
+        from persistence.importing import EventImports
+
+        settings = read(environment)
+        async with (
+            _data(settings) as (database_url, _),
+            asyncpg.create_pool(database_url) as pool,
+        ):
+            hire = Hire(SystemClock(), timedelta(days=settings.booking_request_days))
+            imports = EventImports(pool, hire)
+            await import_file(imports, file, organizer, atomic, dry_run, report)
+
+    _or_one_line(run, os.environ)
+
+
 def _or_one_line(
     run: Callable[[Mapping[str, str]], Coroutine[None, None, None]],
     environment: Mapping[str, str],
@@ -233,7 +291,7 @@ async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None
     # On a database that others share, a node's name says on which machine it lives.
     prefix = f"{socket.gethostname()}/" if settings.database_url is not None else ""
     nodes = _nodes(counts, prefix, listening.fileno())
-    async with _servers(settings) as starting, AsyncExitStack() as stack:
+    async with _servers(settings) as (starting, servers), AsyncExitStack() as stack:
         for node in nodes:
             stack.push_async_callback(node.stop)
             await node.spawn()
@@ -243,7 +301,7 @@ async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None
         shown = f"[{host}]" if ":" in host else host
         given = {"STAMPEDE_HTTP_HOST": host, "STAMPEDE_HTTP_PORT": str(port)}
         ready = f"ready on http://{shown}:{port}"
-        await launcher.run(nodes, {**wiring, **given}, ready)
+        await launcher.run(nodes, servers, {**wiring, **given}, ready)
 
 
 def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]:
@@ -262,8 +320,13 @@ def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]
 
 
 @asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]]]:
-    """Postgres and Redis, embedded where no URL is set; what a node must know, once they serve."""
+async def _servers(
+    settings: Settings,
+) -> AsyncIterator[tuple[Awaitable[dict[str, str]], list[Kept]]]:
+    """Postgres and Redis, embedded where no URL is set.
+
+    What a node must know, once they serve; and those that are ours, to be kept alive from then on.
+    """
     folder = Path(settings.data_dir)
     claim_data_folder(folder)
     postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
@@ -282,8 +345,9 @@ async def _servers(settings: Settings) -> AsyncIterator[Awaitable[dict[str, str]
         }
 
     starting = asyncio.create_task(start(), name="servers")
+    given = ((postgres, settings.database_url), (redis, settings.redis_url))
     try:
-        yield starting
+        yield starting, [Kept(server) for server, url in given if url is None]
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

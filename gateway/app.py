@@ -18,6 +18,8 @@ from gateway.problems import CODE, Problem, answered, of_fault
 from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
 from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
+from gateway.routes.found import Home
+from gateway.routes.search import HOME
 from gateway.routing import Handler, Route, admit
 from gateway.telemetry import RequestLog
 
@@ -117,6 +119,7 @@ def build(ports: Ports, readiness: Callable[[], Awaitable[Readiness]]) -> web.Ap
     app = web.Application(middlewares=[edge.handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
     app[READINESS] = readiness
+    app[HOME] = Home(ports.finding)
     app[DESCRIPTION] = Description.of(routes)
     for route in routes:
         edge.add(route, app.router)

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from engine.catalogue import Booking, Event, Once, Slot, Stored, Tier, Venue
+from engine.catalogue import Booking, Event, Once, Stored, Tier, Venue
 from engine.commands import Caller, Gate, Key
 from engine.lifecycle import Step
 from engine.rejections import Rejection
@@ -70,6 +70,20 @@ class Catalogue(Protocol):
         """Newest first, from the one after `after`; drafts for those only who may change them."""
         ...
 
+    async def own_events(self, organizer: str | None, after: str | None, limit: int) -> list[Event]:
+        """Newest first, drafts too: of one organizer, or of all of them."""
+        ...
+
+    async def series(self, series_id: str) -> list[Event] | Rejection:
+        """Its events by their start."""
+        ...
+
+    async def add_series(
+        self, planned: Sequence[Event], once: Once | None
+    ) -> list[Event] | Stored | Rejection:
+        """All of these events with a booking each, or none of them."""
+        ...
+
     async def add_event(self, event: Event, once: Once | None) -> Event | Stored | Rejection: ...
 
     async def change_event(
@@ -95,16 +109,6 @@ class Catalogue(Protocol):
     async def change_tier(
         self, caller: Caller, tier_id: str, changes: Mapping[str, object]
     ) -> Tier | Rejection: ...
-
-    async def booking(self, caller: Caller, booking_id: str) -> Booking | Rejection: ...
-
-    async def add_booking(
-        self, caller: Caller, event_id: str, booking_id: str, slot: Slot, once: Once | None
-    ) -> Booking | Stored | Rejection: ...
-
-    async def cancel_booking(
-        self, caller: Caller, booking_id: str, once: Once | None
-    ) -> Booking | Stored | Rejection: ...
 
 
 class NoBody(Body, frozen=True):

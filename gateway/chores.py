@@ -5,11 +5,11 @@ A chore that fails is logged and tried again at its next turn: each may be done 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 
 import structlog
 
 from engine import ids
+from engine.catalogue import from_ms
 from engine.commands import SettleRefund
 from engine.projection import PendingRefund
 from gateway.payments.provider import ProviderUnavailable
@@ -18,15 +18,21 @@ from gateway.ports import Ports
 
 REFUNDS_MAX = 100
 ENDED_MAX = 50
+LAPSED_MAX = 50
+ASTRAY_MAX = 10
 
 
 async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
     log = structlog.get_logger("chores")
+    told = ""
     while True:
         try:
             await chore()
+            told = ""
         except Exception as error:
-            log.warning("chore failed", chore=name, error=repr(error))
+            if repr(error) != told:  # once, however long it lasts
+                told = repr(error)
+                log.warning("chore failed", chore=name, error=told, cause=repr(error.__cause__))
         await asyncio.sleep(seconds)
 
 
@@ -38,14 +44,37 @@ class Chores:
         chores = [
             every(5.0, "complete ended events", self.complete_ended_events),
             every(0.5, "send money back", self.send_money_back),
+            every(0.5, "send deposits back", self.send_deposits_back),
+            every(5.0, "lapse unpaid bookings", self.lapse_unpaid_bookings),
+            every(5.0, "bring back astray bookings", self.bring_back_astray_bookings),
         ]
         if isinstance(self._ports.payments, Sandbox):
             chores.append(every(2.0, "repeat webhooks", self._ports.payments.tell_the_untold))
         return chores
 
     async def complete_ended_events(self) -> None:
-        now = datetime.fromtimestamp(self._ports.clock.now_ms() / 1000, UTC)
+        now = from_ms(self._ports.clock.now_ms())
         await self._ports.catalogue.complete_ended(now, ENDED_MAX)
+
+    async def lapse_unpaid_bookings(self) -> None:
+        now = from_ms(self._ports.clock.now_ms())
+        await self._ports.bookings.lapse_unpaid(now, LAPSED_MAX)
+
+    async def bring_back_astray_bookings(self) -> None:
+        await self._ports.bookings.bring_back_astray(ASTRAY_MAX)
+
+    async def send_deposits_back(self) -> None:
+        provider, bookings = self._ports.payments, self._ports.bookings
+        if provider is None:
+            return
+        for refund in await bookings.pending_refunds(REFUNDS_MAX):
+            try:
+                done = await provider.refund(
+                    refund.refund_id, refund.payment_id, refund.amount_minor
+                )
+            except ProviderUnavailable:
+                continue
+            await bookings.settle_refund(refund.refund_id, done)
 
     async def send_money_back(self) -> None:
         """Every refund that the projection shows as pending; the provider does each id once."""

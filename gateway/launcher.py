@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import click
 import msgspec
@@ -24,6 +25,7 @@ BACKLOG = 16_384
 RESTARTS_MAX = 10
 RESTARTS_WINDOW_S = 60.0
 RESTART_PAUSE_S = 0.2
+RESTART_PAUSE_S_MAX = 5.0
 STOP_S = 10.0
 
 
@@ -58,6 +60,8 @@ class Node:
     down the pipe that it watches afterwards, so that no secret stands in an environment.
     """
 
+    module = "gateway"  # what is run
+
     def __init__(self, name: str, arguments: Sequence[str], fds: list[int]) -> None:
         self.name = name
         self._arguments = arguments
@@ -70,7 +74,8 @@ class Node:
         self._ready, says_ready = os.pipe()
         watched, self._life = os.pipe()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "node", f"--name={self.name}", *self._arguments),
+            *(sys.executable, "-m", self.module, "node", f"--name={self.name}"),
+            *self._arguments,
             f"--ready-fd={says_ready}",
             f"--life-fd={watched}",
             pass_fds=[*self._fds, says_ready, watched],
@@ -92,25 +97,34 @@ class Node:
             raise LaunchError(f"{self.name} did not start; see the lines above")
 
     async def keep_alive(self) -> None:
-        """Restart the process whenever it ends. Raises LaunchError if that is of no use."""
+        """Restart the process whenever it ends. Raises LaunchError if that is of no use.
+
+        One that does not even get ready waits for a server, most likely: it is tried again after
+        ever longer pauses, and the others go on meanwhile.
+        """
         deaths: deque[float] = deque(maxlen=RESTARTS_MAX)
+        pause_s = RESTART_PAUSE_S
         while True:
             assert self._process is not None
             code = await self._process.wait()
             os.close(self._life)
-            deaths.append(time.monotonic())
             self._log.error("process ended, restarting", process=self.name, code=code)
+            if pause_s == RESTART_PAUSE_S:
+                deaths.append(time.monotonic())
             if len(deaths) == RESTARTS_MAX and deaths[-1] - deaths[0] < RESTARTS_WINDOW_S:
                 raise LaunchError(f"{self.name} keeps ending (code {code}); see the lines above")
-            await asyncio.sleep(RESTART_PAUSE_S)
-            await self._start_again()
+            await asyncio.sleep(pause_s)
+            ready = await self._start_again()
+            pause_s = RESTART_PAUSE_S if ready else min(2 * pause_s, RESTART_PAUSE_S_MAX)
 
-    async def _start_again(self) -> None:
+    async def _start_again(self) -> bool:
         await self.spawn()
         try:
             await self._start()
         except LaunchError as error:
             self._log.error("restart failed", process=self.name, error=str(error))
+            return False
+        return True
 
     async def stop(self) -> None:
         if self._process is None or self._process.returncode is not None:
@@ -123,19 +137,32 @@ class Node:
             await self._process.wait()
 
 
-async def run(nodes: Sequence[Node], wiring: Mapping[str, str], ready: str) -> None:
-    """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are."""
+class Kept(Protocol):
+    """What is started again whenever it ends, until that is of no use."""
+
+    name: str
+
+    async def keep_alive(self) -> None: ...
+
+
+async def run(
+    nodes: Sequence[Node], servers: Sequence[Kept], wiring: Mapping[str, str], ready: str
+) -> None:
+    """Run the nodes until SIGINT or SIGTERM; `ready` is printed once all of them are.
+
+    `servers`: those of ours that the nodes need; they run already.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopping.set)
     await asyncio.gather(*(node.start(wiring) for node in nodes))
     click.echo(ready)
-    await _until(stopping, nodes)
+    await _until(stopping, [*nodes, *servers])
 
 
-async def _until(stopping: asyncio.Event, nodes: Sequence[Node]) -> None:
-    keeping = [asyncio.create_task(node.keep_alive(), name=node.name) for node in nodes]
+async def _until(stopping: asyncio.Event, kept: Sequence[Kept]) -> None:
+    keeping = [asyncio.create_task(each.keep_alive(), name=each.name) for each in kept]
     stop = asyncio.create_task(stopping.wait(), name="stop")
     done, _ = await asyncio.wait([stop, *keeping], return_when=asyncio.FIRST_COMPLETED)
     for task in [stop, *keeping]:

@@ -1,5 +1,6 @@
 """How log lines look: JSON on standard output, one event a line."""
 
+import logging
 import sys
 from typing import Any
 
@@ -20,6 +21,18 @@ def configure_logging(enabled: bool) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
+
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+    # What its pools repeat while a database is away, whoever asked for a connection tells once.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
+
+
+class _Bridge(logging.Handler):
+    """What libraries say, as lines like our own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
 def _serialize(event: Any, **_: Any) -> bytes:

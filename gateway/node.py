@@ -6,14 +6,15 @@ last on the stack ends first: HTTP before the engine behind it, both before thei
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,20 +34,29 @@ from gateway import launcher, telemetry
 from gateway.app import build, build_operations
 from gateway.archive import Archive
 from gateway.auth import Credentials
-from gateway.chores import Chores
+from gateway.chores import Chores, every
+from gateway.clock import SystemClock
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Ports, Readiness
+from gateway.ports import Finding, Ports, Readiness
 from gateway.settings import Settings, SettingsError
+from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.healing import heal
+from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
-from persistence.projector import Projector
+from persistence.projector import project
 from persistence.reading import Projections
-from persistence.retention import Retention
+from persistence.retention import retain
 from persistence.sandbox import SandboxBooks
+from persistence.search import assembly
+from persistence.search.assembly import Server
+from persistence.search.feeder import feed
+from persistence.search.showing import CatalogueShowings
+from persistence.search.tastes import AttendedTastes
+from persistence.search.trending import RedisTrending, feed_trends
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
 from persistence.transactions import AWAY
@@ -54,17 +64,9 @@ from persistence.transactions import AWAY
 _HAND_OVER_S = 4.0
 _STOP_S = 4.0
 _PROJECTOR_NICENESS = 5  # selling goes first
-
-
-class SystemClock:
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)  # counts while the machine sleeps, too
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+_CONNECT_S = 5.0
+_WAIT_S = 0.5  # before a database that is away is asked again
+_LAG_EVERY_S = 1.0
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -88,8 +90,10 @@ async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
     configure_logging(settings.log == "on")
     needs = _needs(settings)
     stopping = _stop_signal(fds.life)
-    if fds.life is None:  # else the launcher has done it
+    if fds.life is None:
         await prepare(needs.database_url, settings.shards)
+    else:  # the launcher has done that, before it started us first
+        await _answers(needs.database_url, stopping)
     async with AsyncExitStack() as stack:
         node = Node(settings, needs, roles, stopping, stack)
         await node.start(fds.listen)
@@ -98,6 +102,19 @@ async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
             os.close(fds.ready)
         _calm_the_collector()
         await node.until_told_to_stop()
+
+
+async def _answers(database_url: str, stopping: asyncio.Event) -> None:
+    """Wait for a database that is away: to die and be started again would bring it no nearer."""
+    while not stopping.is_set():
+        try:
+            connection = await asyncpg.connect(database_url, timeout=_CONNECT_S)
+        except AWAY:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _WAIT_S)
+        else:
+            await connection.close()
+            return
 
 
 def _calm_the_collector() -> None:
@@ -157,7 +174,7 @@ class Node:
 
     async def start(self, listen_fd: int | None) -> None:
         if "projector" in self._roles:
-            await self._start_projector()
+            self._start_projector()
         if self._roles == ["projector"]:
             return
         self._redis = connect(self._needs.redis_url)
@@ -197,20 +214,28 @@ class Node:
 
     # -- roles -----------------------------------------------------------------------------
 
-    async def _start_projector(self) -> None:
+    def _start_projector(self) -> None:
         if self._roles == ["projector"]:
             os.nice(_PROJECTOR_NICENESS)
-        # What it writes can be made again, and its offset goes with it: it need not wait for the
-        # disk, nor have the journal wait for it there.
-        connection = await self._connection("projector", synchronous_commit="off")
-        projector = Projector(connection, heal)
-        self._do_until_the_end("projector", projector.run(telemetry.LAG.set))
+        database_url = self._needs.database_url
+        self._do_until_the_end("projector", project(database_url, heal))
+        self._start_feeding()
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
-            connection = await self._connection("retention")
-            retention = Retention(connection, folder, timedelta(hours=hours))
-            self._do_until_the_end("retention", retention.run())
+            archiving = retain(database_url, folder, timedelta(hours=hours))
+            self._do_until_the_end("retention", archiving)
+
+    def _start_feeding(self) -> None:
+        """What is found is fed behind the projector."""
+        url = self._needs.database_url
+        self._do_until_the_end("search feeder", feed(url, telemetry.INDEXED.inc))
+        if server := self._search_server():
+            following = assembly.follow(url, server, telemetry.search_failed)
+            self._do_until_the_end("search follower", following)
+        redis = connect(self._needs.redis_url)
+        self._stack.push_async_callback(redis.aclose)
+        self._do_until_the_end("trending feeder", feed_trends(url, redis))
 
     async def _start_engine(self, address: str) -> None:
         # Loading sales and the journal's reads have a pool of their own: an organizer's transaction
@@ -231,6 +256,11 @@ class Node:
         telemetry.DEPTH.set_function(lambda: supervisor.depth)
         telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
         telemetry.SHARDS.set_function(lambda: len(supervisor.shards_owned))
+        # Measured here: a projector that is dead would not say how far it is behind.
+        projections = Projections(self._edge_pool)
+        self._do_until_the_end(
+            "lag", every(_LAG_EVERY_S, "measure the lag", partial(_lag, projections))
+        )
         ownership = self._ownership = Ownership(
             node=self._name.name,
             membership=membership,
@@ -280,21 +310,41 @@ class Node:
         )
         http = await self._stack.enter_async_context(aiohttp.ClientSession())
         projections = Projections(self._edge_pool)
+        hire = Hire(self._clock, timedelta(days=settings.booking_request_days))
         ports = Ports(
             settings=settings,
             clock=self._clock,
             credentials=Credentials(needs.token_secret),
             mailbox=Archive(mailbox, projections, self._clock),
-            catalogue=Catalogue(self._edge_pool, mailbox),
+            catalogue=Catalogue(self._edge_pool, mailbox, hire),
+            bookings=BookingDesk(self._edge_pool, mailbox, hire),
             sale_views=RedisSaleViews(self._redis, settings.shards),
             projections=projections,
             payments=_payments(
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
+            finding=await self._finding(),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():
             self._do_until_the_end("chore", chore)
+
+    async def _finding(self) -> Finding:
+        """On connections of its own: a slow search never holds one that a sale needs."""
+        pool = await self._pool(
+            "search", plan_cache_mode="force_custom_plan", statement_timeout="3s"
+        )
+        server = self._search_server()
+        return Finding(
+            index=assembly.index(pool, server, telemetry.search_failed, self._stack),
+            showings=CatalogueShowings(pool),
+            tastes=AttendedTastes(pool),
+            trending=RedisTrending(pool, self._redis),
+        )
+
+    def _search_server(self) -> Server | None:
+        url, kind = self._settings.elasticsearch_url, self._settings.search_server
+        return Server(url, plain_json=kind == "opensearch") if url is not None else None
 
     async def _listen_for_operations(self) -> str:
         """Where health and metrics of this process are read: a port of their own, if asked for."""
@@ -312,23 +362,15 @@ class Node:
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
 
-    async def _connection(self, name: str, **settings: str) -> asyncpg.Connection:
-        connection = await asyncpg.connect(
-            self._needs.database_url,
-            timeout=10,
-            server_settings={"application_name": f"stampede {name}", **settings},
-        )
-        self._stack.push_async_callback(connection.close)
-        return connection
-
-    async def _pool(self, name: str) -> asyncpg.Pool:
+    async def _pool(self, name: str, **settings: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(
             asyncpg.create_pool(
                 self._needs.database_url,
                 min_size=1,
                 max_size=8,
+                timeout=_CONNECT_S,
                 command_timeout=10,
-                server_settings={"application_name": f"stampede {name}"},
+                server_settings={"application_name": f"stampede {name}", **settings},
             )
         )
 
@@ -373,6 +415,10 @@ def _payments(
             return False
 
     return Sandbox(SandboxBooks(pool), webhook_secret, deliver)
+
+
+async def _lag(projections: Projections) -> None:
+    telemetry.LAG.set(await projections.lag())
 
 
 async def _state(asked: Awaitable[object]) -> str:

@@ -32,6 +32,7 @@ CODES_OF_THE_EDGE = {
     "method_not_allowed": 405,
     "body_too_large": 413,
     "ambiguous_local_time": 422,
+    "impossible_range": 422,
     "rate_limited": 429,
     "internal_error": 500,
     "outcome_unknown": 503,

@@ -7,10 +7,13 @@ from typing import Protocol
 from aiohttp import web
 from msgspec import Struct
 
-from engine.projection import CheckInRow, OrderRow, PendingRefund
+from engine.catalogue import Category, Event, Venue
+from engine.finding import Found, Hit, Search, Suggestion, Trend
+from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
+from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.payments.provider import PaymentProvider
 from gateway.settings import Settings
@@ -43,7 +46,54 @@ class Projections(Protocol):
         """Scans of an event in the order they were decided."""
         ...
 
+    async def attendees(
+        self, event_id: str, after: tuple[str, int], limit: int
+    ) -> list[AttendeeRow]:
+        """Tickets of an event by order and number, from the one after `after`."""
+        ...
+
     async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
+
+
+class SearchIndex(Protocol):
+    """Where events are found; which server keeps it is nobody's business here."""
+
+    async def search(self, search: Search) -> Found: ...
+
+    async def suggest(self, text: str, limit: int) -> list[Suggestion]:
+        """Titles for a text that is being typed, each once."""
+        ...
+
+
+class Showings(Protocol):
+    async def among(self, event_ids: Sequence[str]) -> dict[str, tuple[Event, Venue]]:
+        """The events and their venues by event id, as the catalogue has them now."""
+        ...
+
+    async def hits(self, event_ids: Sequence[str]) -> dict[str, Hit]:
+        """The same events as an index has them, by event id."""
+        ...
+
+
+class Tastes(Protocol):
+    async def of(self, buyer_id: str, as_of: datetime) -> tuple[tuple[Category, float], ...]:
+        """How a buyer likes the categories it has attended, above 0 to 1."""
+        ...
+
+
+class Trending(Protocol):
+    async def top(self, city: str | None, limit: int, now: datetime) -> list[Trend]:
+        """Events that can still be gone to, by the tickets confirmed in the last 24 hours."""
+        ...
+
+
+class Finding(Struct, frozen=True):
+    """What buyers look for events with."""
+
+    index: SearchIndex
+    showings: Showings
+    tastes: Tastes
+    trending: Trending
 
 
 class Readiness(Struct, frozen=True):
@@ -62,9 +112,11 @@ class Ports(Struct, frozen=True):
     credentials: Credentials
     mailbox: Mailbox
     catalogue: Catalogue
+    bookings: Bookings
     sale_views: SaleViews
     projections: Projections
     payments: PaymentProvider | None
+    finding: Finding
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

@@ -54,6 +54,12 @@ STATUS: dict[Reason, int] = {
     Reason.INVALID_TIMES: 422,
     Reason.AMBIGUOUS_LOCAL_TIME: 422,
     Reason.NOT_THE_ORGANIZER: 403,
+    Reason.TOO_MANY_TIERS: 422,
+    Reason.EVENT_ON_SALE: 409,
+    Reason.BOOKING_CANCELLED: 409,
+    Reason.UNKNOWN_ADDON: 404,
+    Reason.TOO_MANY_ADDONS: 422,
+    Reason.UNKNOWN_SERIES: 404,
 }
 
 _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
@@ -117,7 +123,7 @@ def refused(rejection: Rejection) -> web.Response:
     return render(
         STATUS[rejection.reason],
         rejection.reason.value,
-        _sentence(rejection),
+        sentence(rejection),
         retryable=False,
         facts={_SHOWN_AS.get(name, name): fact for name, fact in (rejection.facts or {}).items()},
     )
@@ -153,7 +159,8 @@ def render(
     return response
 
 
-def _sentence(rejection: Rejection) -> str:
+def sentence(rejection: Rejection) -> str:
+    """What was refused and the facts of the case, in words."""
     name = rejection.reason.value.replace("_", " ")
     facts = ", ".join(f"{key} {value}" for key, value in (rejection.facts or {}).items())
     return f"{name}: {facts}" if facts else name

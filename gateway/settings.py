@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     order_hold_seconds: Positive = 900
     finished_order_kept_seconds: Positive = 3600
     offer_seconds: Positive = 1800
+    booking_request_days: Annotated[float, Meta(gt=0)] = 7.0  # a hall waits as long for its deposit
     doors_open_hours: NotNegative = 4.0
     transfer_cutoff_hours: NotNegative = 0.0
     rate_limits: Literal["on", "off"] = "on"
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_url: str | None = None
     redis_url: str | None = None
     elasticsearch_url: str | None = None
+    search_server: Literal["elasticsearch", "opensearch"] = "elasticsearch"  # behind that URL
     smtp_url: str | None = None
 
     @property

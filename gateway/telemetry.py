@@ -17,7 +17,7 @@ from prometheus_client import Gauge, Histogram
 
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2.5, 5)
 _WRITE_AFTER_S = 0.05
-_QUIET_S = 5.0  # after a line that every reader of a stream would repeat
+_QUIET_S = 5.0  # after a line that would be repeated as long as something is away
 _encode_lines = msgspec.json.Encoder().encode_lines
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -44,7 +44,17 @@ JOURNAL_FAILURES = Counted("stampede_journal_failures", "Appends that failed or 
 SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could not be stored")
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
+INDEXED = Counted("stampede_search_documents", "Documents written to the search index")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
+
+
+SEARCH_FAILURES = Counted("stampede_search_failures", "Calls that the search server failed")
+
+
+def search_failed(error: Exception) -> None:
+    """A search server that is away is searched around, and written to later."""
+    SEARCH_FAILURES.inc()
+    structlog.get_logger("search").warning("search server away", error=repr(error)[:300])
 
 
 class RuntimeObserver:
@@ -52,7 +62,7 @@ class RuntimeObserver:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("runtime")
-        self._quiet_until_s = 0.0
+        self._quiet_until_s: dict[str, float] = {}  # by what was told
 
     def turn_committed(self, letters: int, facts: int, seconds: float) -> None:
         COMMITS.observe(seconds)
@@ -80,13 +90,11 @@ class RuntimeObserver:
 
     def lease_failed(self, error: BaseException) -> None:
         LEASE_FAILURES.inc()
-        self._log.warning("lease not renewed", error=repr(error), cause=repr(error.__cause__))
+        self._warn("lease not renewed", error)
 
     def streams_failed(self, error: BaseException) -> None:
         STREAM_FAILURES.inc()
-        if time.monotonic() >= self._quiet_until_s:
-            self._quiet_until_s = time.monotonic() + _QUIET_S
-            self._log.warning("streams away", error=repr(error), cause=repr(error.__cause__))
+        self._warn("streams away", error)
 
     def shard_lost(self, shard_id: int) -> None:
         SHARDS_MOVED.labels("lost").inc()
@@ -94,11 +102,18 @@ class RuntimeObserver:
 
     def journal_failed(self, error: BaseException) -> None:
         JOURNAL_FAILURES.inc()
-        self._log.warning("journal append failed", error=repr(error), cause=repr(error.__cause__))
+        self._warn("journal append failed", error)
 
     def snapshot_failed(self, error: BaseException) -> None:
         SNAPSHOT_FAILURES.inc()
-        self._log.warning("snapshot not stored", error=repr(error), cause=repr(error.__cause__))
+        self._warn("snapshot not stored", error)
+
+    def _warn(self, event: str, error: BaseException) -> None:
+        """Now and then: what is away fails many times a second."""
+        now_s = time.monotonic()
+        if now_s >= self._quiet_until_s.get(event, 0.0):
+            self._quiet_until_s[event] = now_s + _QUIET_S
+            self._log.warning(event, error=repr(error), cause=repr(error.__cause__))
 
 
 class Request(Struct, frozen=True, gc=False):

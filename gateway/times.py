@@ -16,8 +16,7 @@ YEAR_MIN, YEAR_MAX = 1970, 2999
 
 def resolve(given: datetime, timezone: str, field: str) -> datetime:
     """Raises Problem 422 `ambiguous_local_time`, 400 where it lies beyond all calendars."""
-    if not YEAR_MIN <= given.year <= YEAR_MAX:
-        raise malformed(f"a year from {YEAR_MIN} to {YEAR_MAX} - at `$.{field}`")
+    refuse_beyond_calendars(given.year, field)
     if given.tzinfo is not None:
         return in_utc(given)
     found = readings(given, ZoneInfo(timezone))
@@ -30,6 +29,12 @@ def resolve(given: datetime, timezone: str, field: str) -> datetime:
             readings=found,
         )
     return found[0]
+
+
+def refuse_beyond_calendars(year: int, field: str) -> None:
+    """Raises Problem 400."""
+    if not YEAR_MIN <= year <= YEAR_MAX:
+        raise malformed(f"a year from {YEAR_MIN} to {YEAR_MAX} - at `$.{field}`")
 
 
 def readings(local: datetime, zone: ZoneInfo) -> list[datetime]:

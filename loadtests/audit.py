@@ -55,6 +55,7 @@ _PROMISES: dict[str, Callable[[Ledger, Seen], Finding]] = {
     "a key places one order at most": promises.keys_place_one_order,
     "refused requests placed nothing": promises.refusals_placed_nothing,
     "confirmed orders have the tickets seen": promises.confirmed_orders_have_their_tickets,
+    "orders given up stay given up": promises.given_up_orders_stay_so,
     "answers at the doors are in the journal once": promises.scans_are_kept,
     "a ticket is in once at most": promises.admissions_stand_once,
     "nobody is in whom no device let in": promises.admissions_were_told,
@@ -117,12 +118,12 @@ class _Public(Struct, frozen=True):
     tiers: tuple[_PublicTier, ...]
 
 
-async def audit(dsn: str, seen: Seen, base_url: str) -> Report:
+async def audit(dsn: str, seen: Seen, base_url: str, quiet_s_max: float = QUIET_S_MAX) -> Report:
     """`base_url`: a server on that database, for what the public is shown."""
     connection = await asyncpg.connect(dsn)
     try:
         began = time.monotonic()
-        restless = await until_quiet(connection)
+        restless = await until_quiet(connection, quiet_s_max)
         waited = f"after {time.monotonic() - began:.1f} s"
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = await ledger.read(connection)
@@ -149,9 +150,11 @@ def against_clients(found: Ledger, seen: Seen) -> list[Check]:
     return [_check(name, *promise(found, seen)) for name, promise in _PROMISES.items()]
 
 
-async def until_quiet(connection: asyncpg.Connection) -> list[str]:
+async def until_quiet(
+    connection: asyncpg.Connection, seconds_max: float = QUIET_S_MAX
+) -> list[str]:
     """Wait till nothing is under way any more; what still is when patience ends."""
-    deadline = time.monotonic() + QUIET_S_MAX
+    deadline = time.monotonic() + seconds_max
     while True:
         counts = {name: await connection.fetchval(query) for name, query in _RESTLESS.items()}
         restless = [f"{count} {name} under way" for name, count in counts.items() if count]

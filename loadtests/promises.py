@@ -121,6 +121,21 @@ def _issued(order_id: str, tiers: list[str], fact: f.OrderConfirmed) -> tuple[Se
     )
 
 
+def given_up_orders_stay_so(ledger: Ledger, seen: Seen) -> Finding:
+    cancelled = Counter(
+        fact.order_id
+        for _, fact in ledger.facts(f.OrderCancelled)
+        if fact.reason is f.CancelReason.BUYER
+    )
+    confirmed = {fact.order_id for _, fact in ledger.facts(f.OrderConfirmed)}
+    wrong = [
+        f"{order_id} was given up and is {cancelled[order_id]} times, or was confirmed"
+        for order_id in seen.cancelled_orders
+        if cancelled[order_id] != 1 or order_id in confirmed
+    ]
+    return f"{len(seen.cancelled_orders)} seen", wrong
+
+
 def scans_are_kept(ledger: Ledger, seen: Seen) -> Finding:
     """Every answer at the doors is in the journal exactly once, ADMIT and all others."""
     kept: dict[ScanKey, list[f.TicketScanned]] = defaultdict(list)

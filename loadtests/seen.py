@@ -88,6 +88,7 @@ class Seen:
     def __init__(self) -> None:
         self.order_by_key: dict[OrderKey, SeenOrder] = {}
         self.refused_orders: set[OrderKey] = set()
+        self.cancelled_orders: set[str] = set()  # given up by their buyers
         self.tickets_by_order: dict[str, tuple[SeenTicket, ...]] = {}
         self.scan_by_key: dict[ScanKey, tuple[str, SeenScan]] = {}  # with the token
         self.refused_scans: set[ScanKey] = set()
@@ -134,6 +135,10 @@ class Seen:
 
     def orders_in_doubt(self) -> list[OrderKey]:
         return [key for key in self._open_orders if self.order_in_doubt(key)]
+
+    def refused_in_the_end(self, key: OrderKey) -> None:
+        """Nothing is on its way any more, and the key was refused: no attempt has placed it."""
+        self._open_orders[key] = 0
 
     def orders_refused(self) -> list[OrderKey]:
         """Refused for good: never placed under the same key, and no attempt in doubt."""

@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from persistence.embedded import (
+from persistence.data_folder import (
     MARKER_NAME,
     EmbeddedServerError,
     FolderClaim,
@@ -63,19 +63,34 @@ async def _claim(folder: Path) -> FolderClaim:
 
 
 class Server:
-    """One run of the launcher on a fresh folder; `url` is set once it is ready."""
+    """One run of the launcher on a fresh folder; `url` is set once it is ready.
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    `arguments` go to `up`, of `module` in place of the product's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        module: str = "gateway",
+    ) -> None:
         self.folder = folder
         self.log = folder / LOG_NAME
         self.url = ""
         self._settings = settings
+        self._command = [sys.executable, "-m", module, "up", "--port", "0", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def dsn(self) -> str:
         sockets = (self.folder / "postgres.sockets").readlink()
         return f"postgresql://stampede@/stampede?host={sockets}&port=5432"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -98,7 +113,7 @@ class Server:
         folder = {"STAMPEDE_DATA_DIR": str(self.folder)}
         with self.log.open("wb") as output:
             return subprocess.Popen(
-                [*_dying_with_us(), sys.executable, "-m", "gateway", "up", "--port", "0"],
+                [*_dying_with_us(), *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -48,11 +48,14 @@ _BLOCK = tarfile.BLOCKSIZE
 TRUTH = (
     *("shards", "journal", "personal_keys"),
     *("venues", "events", "tiers", "bookings", "idempotency_keys"),
+    *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
     *("sandbox_payments", "sandbox_refunds"),
 )
 DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
     *("tickets", "checkins", "tier_counters", "sale_offsets"),
+    *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
+    "trending_hours",
 )
 OF_THE_DAY = ("nodes", "schema_migrations")  # who lives just now; how the tables are made
 

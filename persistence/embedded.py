@@ -7,6 +7,7 @@ Rules of this file:
 - A folder has one user at a time. A server inherits the lock on its files, so the lock is free
   exactly when the last of its processes is gone, whoever started it.
 - A folder is either whole or absent, whenever the first start was interrupted.
+- A server that ended is started again where it listened before: whoever has its URL finds it.
 - Every wait ends; what went wrong becomes one line of `EmbeddedServerError`.
 
 Layout of a data folder: `stampede.json` (marker), `stampede.lock`, and for each server NAME its
@@ -15,7 +16,6 @@ files in `NAME/`, with `NAME.lock`, `NAME.log`, `NAME.log.1` (the run before) an
 """
 
 import asyncio
-import fcntl
 import importlib.util
 import os
 import pwd
@@ -30,11 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import msgspec
 
-FOLDER_FORMAT = 1
-MARKER_NAME = "stampede.json"
-CLAIM_NAME = "stampede.lock"
+from persistence.data_folder import EmbeddedServerError, rename_durably, try_lock
 
 # The path of a unix socket may have 107 bytes, which a data folder deep in a home exceeds.
 SOCKETS_PARENT = Path("/tmp")
@@ -54,7 +51,7 @@ POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
     "unix_socket_permissions": "0700",
-    "max_connections": "64",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     # An answer means durable: these three are the promise, not tuning.
     "fsync": "on",
@@ -84,101 +81,14 @@ REDIS_SETTINGS = {
 }
 
 
-class EmbeddedServerError(Exception):
-    """A data folder or a server in it cannot be used: one line for the person who starts us."""
-
-
-class _Marker(msgspec.Struct, frozen=True):
-    format: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderClaim:
-    """Sole use of a data folder, until `release` or the end of the process."""
-
-    path: Path
-    lock: int
-
-    def release(self) -> None:
-        os.close(self.lock)
-
-
-def claim_data_folder(path: Path) -> FolderClaim:
-    """Make `path` (mode 0700) or take it over from an earlier run, for this process alone.
-
-    Raises `EmbeddedServerError` where it holds what is not ours, or another process has it.
-    """
-    path = path.absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_foreign(path)
-        lock = _claim(path)
-    except OSError as error:
-        raise EmbeddedServerError(f"data folder {path} cannot be used: {error.strerror}") from error
-    return FolderClaim(path=path, lock=lock)
-
-
-def _refuse_foreign(path: Path) -> None:
-    marker = path / MARKER_NAME
-    if not marker.exists():
-        # The lock alone is what a first start leaves that was killed before it wrote the marker.
-        known = (CLAIM_NAME, marker.name + ".new")
-        # A folder of ours may lie within: the demo's in the default one.
-        foreign = [e for e in path.iterdir() if not (e / marker.name).exists()]
-        if any(entry.name not in known for entry in foreign):
-            raise EmbeddedServerError(f"data folder {path} is not empty and not one of ours")
-        return
-    try:
-        found = msgspec.json.decode(marker.read_bytes(), type=_Marker)
-    except msgspec.MsgspecError as error:
-        raise EmbeddedServerError(f"data folder {path}: {marker.name}: {error}") from error
-    if found.format != FOLDER_FORMAT:
-        raise EmbeddedServerError(
-            f"data folder {path} has format {found.format}, this program reads {FOLDER_FORMAT}"
-        )
-
-
-def _claim(path: Path) -> int:
-    lock = os.open(path / CLAIM_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _try_lock(lock):
-        owner = os.pread(lock, 32, 0).decode().strip() or "unknown"
-        os.close(lock)
-        raise EmbeddedServerError(f"data folder {path} is in use by process {owner}")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    if not (path / MARKER_NAME).exists():
-        _write_marker(path / MARKER_NAME)
-    return lock
-
-
-def _write_marker(marker: Path) -> None:
-    new = marker.with_name(marker.name + ".new")
-    with new.open("wb") as file:
-        file.write(msgspec.json.encode(_Marker(format=FOLDER_FORMAT)))
-        os.fsync(file.fileno())
-    _rename_durably(new, marker)
-
-
-def _rename_durably(source: Path, target: Path) -> None:
-    source.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 class EmbeddedPostgres:
     """A Postgres of our own in `folder`; user and database are called `stampede`."""
 
+    name = "Postgres"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._sockets: Path | None = None
         self._server: _Child | None = None
 
     async def start(self) -> str:
@@ -192,17 +102,22 @@ class EmbeddedPostgres:
                 # We hold the lock, so it is stale; Postgres itself would take the process that has
                 # this number today for the one that wrote it.
                 (self._folder / "postmaster.pid").unlink(missing_ok=True)
-                sockets = _fresh_sockets(self._folder)
+                sockets = self._sockets = _fresh_sockets(self._folder, self._sockets)
                 command = [*unprivileged, *_dying_with_us("QUIT"), str(binaries / "postgres")]
                 command += ["-D", str(self._folder), "-c", f"unix_socket_directories={sockets}"]
                 for name, value in POSTGRES_SETTINGS.items():
                     command += ["-c", f"{name}={value}"]
-                self._server = _spawn("Postgres", command, self._folder, lock)
+                self._server = _spawn(self.name, command, self._folder, lock)
             undo.push_async_callback(self.stop)
             dsn = f"postgresql://stampede@/stampede?host={sockets}&port=5432"
             await self._server.until_ready(lambda: _postgres_answers(dsn))
             undo.pop_all()
         return dsn
+
+    async def ended(self) -> int:
+        """How it ended, once it has; only between `start` and `stop`."""
+        assert self._server is not None
+        return await self._server.code()
 
     async def stop(self) -> None:
         """Stop it with a checkpoint if that is quick, else as a crash would: both are safe."""
@@ -215,8 +130,11 @@ class EmbeddedPostgres:
 class EmbeddedRedis:
     """A Valkey or Redis of our own in `folder`, appending to a file that is synced each second."""
 
+    name = "Valkey"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._sockets: Path | None = None
         self._server: _Child | None = None
 
     async def start(self) -> str:
@@ -225,7 +143,8 @@ class EmbeddedRedis:
         async with AsyncExitStack() as undo:
             async with _sole_use(self._folder) as lock:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
-                socket = _fresh_sockets(self._folder) / "redis.sock"
+                self._sockets = _fresh_sockets(self._folder, self._sockets)
+                socket = self._sockets / "redis.sock"
                 command = [*_dying_with_us("TERM"), str(binary)]
                 command += ["--dir", str(self._folder), "--unixsocket", str(socket)]
                 for name, value in REDIS_SETTINGS.items():
@@ -235,6 +154,11 @@ class EmbeddedRedis:
             await self._server.until_ready(lambda: _redis_answers(socket))
             undo.pop_all()
         return f"unix://{socket}"
+
+    async def ended(self) -> int:
+        """How it ended, once it has; only between `start` and `stop`."""
+        assert self._server is not None
+        return await self._server.code()
 
     async def stop(self) -> None:
         """Stop it, its append-only file synced."""
@@ -259,6 +183,19 @@ class _Child:
             if time.monotonic() > deadline:
                 raise self.failure(f"did not answer within {START_S_MAX:.0f} s")
             await asyncio.sleep(POLL_S)
+
+    async def code(self) -> int:
+        """Its exit code, once it has one."""
+        if self.process.poll() is None:
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            pidfd = os.pidfd_open(self.process.pid)
+            loop.add_reader(pidfd, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+        return self.process.wait()
 
     async def ended(self, seconds_max: float) -> bool:
         return await _comes_true(lambda: self.process.poll() is not None, seconds_max)
@@ -310,7 +247,7 @@ async def _initialise(folder: Path, initdb: list[str], lock: int) -> None:
         raise child.failure(f"took longer than {START_S_MAX:.0f} s")
     if child.process.returncode != 0:
         raise child.failure("failed")
-    _rename_durably(partial, folder)
+    rename_durably(partial, folder)
 
 
 @asynccontextmanager
@@ -319,7 +256,7 @@ async def _sole_use(folder: Path) -> AsyncIterator[int]:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(_beside(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not await _comes_true(lambda: _try_lock(lock), GOING_DOWN_S_MAX):
+        if not await _comes_true(lambda: try_lock(lock), GOING_DOWN_S_MAX):
             raise EmbeddedServerError(f"a server started earlier still runs on {folder}")
         yield lock
     finally:
@@ -366,10 +303,15 @@ async def _redis_answers(socket: Path) -> bool:
     return answer == b"+PONG\r\n"
 
 
-def _fresh_sockets(folder: Path) -> Path:
-    """A short folder for sockets, in place of the one that a killed run may have left."""
+def _fresh_sockets(folder: Path, earlier: Path | None) -> Path:
+    """A short folder for sockets, in place of the one that a killed run may have left.
+
+    `earlier`: where this process had it before, and will have it again.
+    """
     _remove_sockets(folder)
-    sockets = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=SOCKETS_PARENT))
+    if earlier is not None:
+        earlier.mkdir(mode=0o700)
+    sockets = earlier or Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=SOCKETS_PARENT))
     _beside(folder, "sockets").symlink_to(sockets)
     return sockets
 

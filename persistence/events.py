@@ -21,11 +21,16 @@ COLUMNS = tuple(name for name in Event.__struct_fields__ if name != "tiers")
 TIER_COLUMNS = Tier.__struct_fields__
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id = $1"
+_AMONG = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id = ANY($1)"
 # Not FOR UPDATE: rows that only refer to the event need not wait.
 _LOCKED = _SELECT + " FOR NO KEY UPDATE"
 _INSERT = statements.insert("events", COLUMNS)
 _UPDATE = statements.update("events", COLUMNS)
 _NEWEST = statements.newest("events", COLUMNS, "(status <> 'DRAFT' OR $3 OR organizer_id = $4)")
+_NEWEST_OF = statements.newest("events", COLUMNS, "($3::text IS NULL OR organizer_id = $3)")
+_OF_SERIES = f"""
+SELECT {", ".join(COLUMNS)} FROM events WHERE series_id = $1 ORDER BY start_time, event_id
+"""
 
 _ENDED = """
 SELECT event_id FROM events WHERE status IN ('PUBLISHED', 'ON_SALE') AND end_time <= $1
@@ -46,6 +51,11 @@ async def find(connection: Connection, event_id: str) -> Event | None:
     return await _first(connection, await connection.fetch(_SELECT, clean(event_id)))
 
 
+async def among(connection: Connection, event_ids: Sequence[str]) -> list[Event]:
+    """Those of the events that there are, in no order."""
+    return await _events(connection, await connection.fetch(_AMONG, list(event_ids)))
+
+
 async def lock(connection: Connection, event_id: str) -> Event | None:
     """The event as it stays until the transaction ends: who would change it waits."""
     return await _first(connection, await connection.fetch(_LOCKED, clean(event_id)))
@@ -59,6 +69,18 @@ async def newest(
     organizer = viewer.subject if viewer is not None and viewer.role is Role.ORGANIZER else None
     rows = await connection.fetch(_NEWEST, limit, clean(after), everything, organizer)
     return await _events(connection, rows)
+
+
+async def newest_of(
+    connection: Connection, organizer: str | None, after: str | None, limit: int
+) -> list[Event]:
+    """Newest first, drafts too: of one organizer, or of all of them."""
+    rows = await connection.fetch(_NEWEST_OF, limit, clean(after), organizer)
+    return await _events(connection, rows)
+
+
+async def of_series(connection: Connection, series_id: str) -> list[Event]:
+    return await _events(connection, await connection.fetch(_OF_SERIES, clean(series_id)))
 
 
 async def ended(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -10,11 +10,12 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from engine import facts as f
-from engine.catalogue import BookingStatus, Event, Tier, from_ms
+from engine.catalogue import CancelReason, Event, Tier, from_ms
 from engine.commands import EventTerms, TierTerms
 from engine.configuring import Configured
 from engine.lifecycle import EventStatus
 from persistence import bookings, events
+from persistence.hire import give_up
 from persistence.transactions import Connection
 
 # Waits for a change that is about to commit; an event that is not behind is not even locked.
@@ -40,7 +41,7 @@ async def heal(connection: Connection, event_id: str, fact: Configured) -> None:
         case f.EventConfigured():
             await _move_booking(connection, healed)
         case f.EventCancelled():
-            await bookings.cancel(connection, event.booking_id)
+            await _give_booking_up(connection, event)
         case _:
             pass
 
@@ -95,9 +96,20 @@ async def _heal_tier(connection: Connection, event: Event, terms: TierTerms) -> 
 async def _move_booking(connection: Connection, event: Event) -> None:
     """The hall goes with the event, unless somebody has taken it since the crash.
 
-    Then the booking stays as it was: the sale's word on the times stands, and the organizer sees
-    that the booking is for others.
+    Then the two are marked as apart, and brought together again where the sale can be told
+    (`BookingDesk.bring_back_astray`): here it can't.
     """
-    booking = await bookings.find(connection, event.booking_id)
-    if booking is not None and booking.status is not BookingStatus.CANCELLED:
-        await bookings.move(connection, booking, replace(event.slot, venue_id=booking.venue_id))
+    booking = await bookings.live(connection, event.booking_id)
+    if booking is None:
+        return
+    slot = replace(event.slot, venue_id=booking.venue_id)
+    taken = await bookings.move(connection, booking, slot)
+    if taken is not None:
+        await bookings.set_astray(connection, booking.booking_id, True)
+
+
+async def _give_booking_up(connection: Connection, event: Event) -> None:
+    booking = await bookings.live(connection, event.booking_id)
+    if booking is not None:
+        now = await connection.fetchval("SELECT now()")
+        await give_up(connection, booking, CancelReason.EVENT_CANCELLED, now)

@@ -7,6 +7,7 @@ A takeover bumps the epoch in a statement of its own and reads afterwards, or it
 last batch.
 """
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
@@ -57,12 +58,13 @@ SELECT shard_id FROM fenced
 # What another live node owns stays its own; a process that was replaced by a later one of its name
 # takes nothing any more.
 _ACQUIRE = """
-INSERT INTO shards (shard_id, epoch, owner) SELECT unnest($1::int[]), 1, $2
+INSERT INTO shards (shard_id, epoch, owner)
+SELECT shard_id, 1, $2 FROM unnest($1::int[]) AS s (shard_id)
+WHERE NOT EXISTS (SELECT FROM nodes WHERE name = $2 AND incarnation <> $3)
 ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner
-WHERE (shards.owner IS NOT DISTINCT FROM excluded.owner
-       OR NOT EXISTS (SELECT FROM nodes
-                      WHERE name = shards.owner AND lease_until > clock_timestamp()))
-  AND NOT EXISTS (SELECT FROM nodes WHERE name = excluded.owner AND incarnation <> $3)
+WHERE shards.owner IS NOT DISTINCT FROM excluded.owner
+   OR NOT EXISTS (SELECT FROM nodes
+                  WHERE name = shards.owner AND lease_until > clock_timestamp())
 RETURNING shard_id
 """
 
@@ -75,9 +77,12 @@ RETURNING s.shard_id
 
 _RELEASE = """
 WITH released AS (
-    UPDATE shards SET owner = $3 WHERE shard_id = $1 AND epoch = $2 RETURNING shard_id
+    UPDATE shards s SET owner = r.successor
+    FROM unnest($1::int[], $2::bigint[], $3::text[]) AS r (shard_id, epoch, successor)
+    WHERE s.shard_id = r.shard_id AND s.epoch = r.epoch
+    RETURNING coalesce(r.successor, '') AS successor
 )
-SELECT pg_notify('stampede_shards', shard_id::text) FROM released
+SELECT pg_notify('stampede_shards', successor) FROM (SELECT DISTINCT successor FROM released) AS r
 """
 
 _GRANTS = """
@@ -136,6 +141,8 @@ class PostgresJournal:
         self.pool = pool
         self._writer: asyncpg.Connection | None = None
         self._append: Any = None
+        self._given_up: list[tuple[Grant, str | None]] = []
+        self._releasing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         if self._writer is not None:
@@ -171,7 +178,19 @@ class PostgresJournal:
         ]
 
     async def release(self, grant: Grant, successor: str | None) -> None:
-        await _translated(self.pool.execute(_RELEASE, grant.shard_id, grant.epoch, successor))
+        """What is given up in the same turn of the loop goes together, and comes so."""
+        self._given_up.append((grant, successor))
+        if self._releasing is None:
+            self._releasing = asyncio.create_task(self._release())
+        await asyncio.shield(self._releasing)
+
+    async def _release(self) -> None:
+        await asyncio.sleep(0)
+        given_up, self._given_up, self._releasing = self._given_up, [], None
+        shard_ids = [grant.shard_id for grant, _ in given_up]
+        epochs = [grant.epoch for grant, _ in given_up]
+        successors = [successor for _, successor in given_up]
+        await _translated(self.pool.execute(_RELEASE, shard_ids, epochs, successors))
 
     async def _reconnect(self) -> None:
         """A fresh connection: what an old one may still have in flight is fenced by the epoch."""

@@ -8,7 +8,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 
@@ -35,14 +34,18 @@ WHERE $9 OR nodes.incarnation = excluded.incarnation
 RETURNING 1
 """
 
-_LIVING = """
-SELECT name, NOT leaving AND 'engine' = ANY(roles) AS willing FROM nodes
-WHERE lease_until > clock_timestamp()
+# One statement, for a hand-over waits for it: (shard ids, their owners) are two arrays, in order.
+_ROSTER = """
+WITH living AS (
+    SELECT name, NOT leaving AND 'engine' = ANY(roles) AS willing FROM nodes
+    WHERE lease_until > clock_timestamp()
+)
+SELECT (SELECT array_agg(name) FROM living) AS living,
+       (SELECT array_agg(name) FROM living WHERE willing) AS willing,
+       (SELECT array_agg(shard_id ORDER BY shard_id) FROM shards) AS shard_ids,
+       (SELECT array_agg(owner ORDER BY shard_id) FROM shards) AS owners,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
 """
-
-_OWNERS = "SELECT shard_id, owner FROM shards"
-
-_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class PostgresMembership:
@@ -86,14 +89,14 @@ class PostgresMembership:
         if not self._joined:
             await self._forget_the_dead(connection)
             self._joined = True
-        living = await connection.fetch(_LIVING)
-        owners = await connection.fetch(_OWNERS)
+        found = await connection.fetchrow(_ROSTER)
+        assert found is not None
         return Roster(
-            now_ms=await connection.fetchval(_NOW),
+            now_ms=found["now_ms"],
             accepted=bool(accepted),
-            living=frozenset(row["name"] for row in living),
-            willing=frozenset(row["name"] for row in living if row["willing"]),
-            owner_by_shard={row["shard_id"]: row["owner"] for row in owners},
+            living=frozenset(found["living"] or ()),
+            willing=frozenset(found["willing"] or ()),
+            owner_by_shard=dict(zip(found["shard_ids"] or (), found["owners"] or (), strict=True)),
         )
 
     async def _forget_the_dead(self, connection: asyncpg.Connection) -> None:
@@ -138,5 +141,6 @@ class PostgresMembership:
             self._connection.terminate()
             self._connection = None
 
-    def _hear(self, *_: Any) -> None:
-        self._moved.set()
+    def _hear(self, _connection: object, _pid: int, _channel: str, for_whom: object) -> None:
+        if for_whom in ("", self._node.name):  # nobody in particular, or us
+            self._moved.set()

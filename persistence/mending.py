@@ -102,5 +102,6 @@ class Mender:
         fold = Fold(items_by_order)
         for entry in entries:
             fold.take(entry)
+        fold.confirmed_in.clear()  # who was there an hour ago is not counted again
         for statement, columns in fold.statements():
             await self._connection.execute(statement, *columns)

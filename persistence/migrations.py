@@ -140,15 +140,25 @@ async def prepare(dsn: str, shards: int) -> None:
         raise MigrationError(f"can't reach the database at DATABASE_URL: {error}") from None
     try:
         await migrate(connection)
-        await assert_shards(connection, shards)
+        await settle_shards(connection, shards)
     finally:
         await connection.close()
 
 
-async def assert_shards(connection: asyncpg.Connection, shards: int) -> None:
-    """Sales are placed by the number of shards: raises MigrationError where it is another one."""
-    made = await connection.fetchval("SELECT count(*) FROM shards")
-    if made not in (0, shards):
+async def settle_shards(connection: asyncpg.Connection, shards: int) -> None:
+    """Sales are placed by the number of shards, for good: all are made by who comes first.
+
+    Raises MigrationError where it was another number.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
+        await connection.execute(
+            "INSERT INTO shards (shard_id) SELECT generate_series(0, $1 - 1)"
+            " WHERE NOT EXISTS (SELECT FROM shards)",
+            shards,
+        )
+        made = await connection.fetchval("SELECT count(*) FROM shards")
+    if made != shards:
         raise MigrationError(
             f"this database was set up with {made} shards, not {shards}: set STAMPEDE_SHARDS={made}"
         )

@@ -2,7 +2,7 @@
 
 A piece of a shard's journal is folded in memory into rows and written with the shard's new offset
 in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes these
-tables, one projector at a time (an advisory lock).
+tables, one projector at a time (an advisory lock); others wait until that one is gone.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
+from persistence.alone import alone
 from persistence.journal import decode
 
 ROWS_MAX = 200
@@ -43,6 +44,19 @@ ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
 """
 
 
+async def project(dsn: str, heal: Heal) -> None:
+    """For ever, one process at a time."""
+    # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
+    # nor have the journal wait for it there.
+    await alone(
+        dsn,
+        "projector",
+        LOCK,
+        lambda connection: Projector(connection, heal).run(),
+        synchronous_commit="off",
+    )
+
+
 class Projector:
     """`heal` brings the catalogue forward where a fact is ahead of it."""
 
@@ -50,12 +64,9 @@ class Projector:
         self._connection = connection
         self._heal = heal
 
-    async def run(self, lag: Callable[[int], None]) -> None:
-        """Project for ever; `lag` hears how many batches are still to be read."""
-        await self._connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    async def run(self) -> None:
         while True:
             behind = await self.step()
-            lag(behind)
             await asyncio.sleep(0 if behind else IDLE_S)
 
     async def step(self) -> int:
@@ -109,6 +120,7 @@ class Fold:
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
         self._reached: dict[str, int] = {}
+        self.confirmed_in: Counter[tuple[datetime, str]] = Counter()
         self.configured: list[tuple[str, Configured]] = []
 
     def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
@@ -120,6 +132,7 @@ class Fold:
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
         tables["reached"] = list(self._reached.items())
+        tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
@@ -152,8 +165,10 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
-            case f.AttendeeNamed() | f.PaymentAskedAgain() | f.KeysForgotten():
-                pass  # personal data stays sealed in the journal, keys are the sale's own
+            case f.AttendeeNamed():
+                self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
+            case f.PaymentAskedAgain() | f.KeysForgotten():
+                pass  # keys are the sale's own
             case f.OrdersArchived() | f.OrderRecalled():
                 pass  # what a sale has in memory is its own affair, too
             case f.TicketScanned():
@@ -187,6 +202,9 @@ class Fold:
     def _confirmed(self, event_id: str, fact: f.OrderConfirmed, at: datetime) -> None:
         self._status[fact.order_id] = (OrderStatus.CONFIRMED, None, at)
         self._count(event_id, fact.order_id, held=0 if fact.late else -1, sold=+1)
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        tickets = sum(item.quantity for item in self._items[fact.order_id])
+        self.confirmed_in[hour, event_id] += tickets
         if fact.payment_id is not None:
             self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
         tiers = self._tier_by_number(fact.order_id)
@@ -304,6 +322,14 @@ _STATEMENTS: dict[str, str] = {
               ORDER BY order_id, number, n DESC) t
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
+    "named": """
+        UPDATE tickets SET sealed = t.sealed
+        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, sealed
+              FROM unnest($1::text[], $2::int[], $3::bytea[])
+                  WITH ORDINALITY AS u (order_id, number, sealed, n)
+              ORDER BY order_id, number, n DESC) t
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        """,
     "status": """
         UPDATE orders SET status = t.status, cancel_reason = t.reason, confirmed_at = t.confirmed
         FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
@@ -365,5 +391,12 @@ _STATEMENTS: dict[str, str] = {
     "reached": """
         INSERT INTO sale_offsets (sale_id, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
         ON CONFLICT (sale_id) DO UPDATE SET seq = excluded.seq
+        """,
+    "trending": """
+        INSERT INTO trending_hours AS h (hour, event_id, tickets, change)
+        SELECT hour, event_id, tickets, nextval('trending_change')
+        FROM unnest($1::timestamptz[], $2::text[], $3::bigint[]) AS t (hour, event_id, tickets)
+        ON CONFLICT (hour, event_id) DO UPDATE
+        SET tickets = h.tickets + excluded.tickets, change = excluded.change
         """,
 }

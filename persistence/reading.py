@@ -8,7 +8,7 @@ import asyncpg
 from engine import ids
 from engine.catalogue import to_ms
 from engine.order import OrderStatus
-from engine.projection import CheckInRow, OrderOnFile, OrderRow, PendingRefund
+from engine.projection import AttendeeRow, CheckInRow, OrderOnFile, OrderRow, PendingRefund
 from engine.purchase import (
     ArchivedOrder,
     CancelReason,
@@ -18,6 +18,7 @@ from engine.purchase import (
     Refund,
     RefundStatus,
 )
+from persistence.statements import clean
 from persistence.transactions import reading
 
 _REACHED = "SELECT seq FROM sale_offsets WHERE sale_id = $1"
@@ -39,6 +40,15 @@ SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id =
 class Projections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+
+    async def lag(self) -> int:
+        """How many batches of the journal the projector has not read yet."""
+        async with reading(self._pool) as connection:
+            batches: int = await connection.fetchval(
+                "SELECT coalesce(sum(s.last_seq - coalesce(o.seq, 0)), 0)::bigint"
+                " FROM shards s LEFT JOIN projection_offsets o USING (shard_id)"
+            )
+        return batches
 
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
@@ -115,6 +125,24 @@ class Projections:
                 limit,
             )
         return [CheckInRow(*row) for row in rows]
+
+    async def attendees(
+        self, event_id: str, after: tuple[str, int], limit: int
+    ) -> list[AttendeeRow]:
+        """Tickets of an event by order and number, from the one after `after`."""
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT t.order_id, t.number, o.buyer_id, t.tier_id, coalesce(r.name, ''),"
+                " t.status, t.issued_at, t.checked_in_at, o.sealed, t.sealed"
+                " FROM tickets t JOIN orders o USING (order_id) LEFT JOIN tiers r USING (tier_id)"
+                " WHERE t.event_id = $1 AND (t.order_id, t.number) > ($2, $3)"
+                " ORDER BY t.order_id, t.number LIMIT $4",
+                event_id,
+                clean(after[0]),
+                after[1],
+                limit,
+            )
+        return [AttendeeRow(*row) for row in rows]
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]:
         async with reading(self._pool) as connection:

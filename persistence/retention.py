@@ -16,6 +16,8 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from persistence.alone import alone
+
 ROWS_MAX = 1_000  # in a file
 LOOK_S = 60.0
 LOCK = 7_308_052_002  # an arbitrary number that is ours
@@ -52,6 +54,13 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[ArchivedRow]).decode
 
 
+async def retain(dsn: str, folder: Path, kept: timedelta) -> None:
+    """For ever, one process at a time."""
+    await alone(
+        dsn, "retention", LOCK, lambda connection: Retention(connection, folder, kept).run()
+    )
+
+
 class Retention:
     """`kept`: how long a row stays in the database at least."""
 
@@ -61,8 +70,6 @@ class Retention:
         self._kept = kept
 
     async def run(self) -> None:
-        """For ever, one at a time: others wait to take over."""
-        await self._connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         while True:
             while await self.step():
                 pass

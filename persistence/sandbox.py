@@ -12,14 +12,14 @@ class SandboxBooks:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def open(self, payment_id: str, order_id: str, amount_minor: int, currency: str) -> None:
+    async def open(self, payment_id: str, paid_for: str, amount_minor: int, currency: str) -> None:
         """Write a payment down unless its id is known."""
         async with reading(self._pool) as connection:
             await connection.execute(
                 "INSERT INTO sandbox_payments (payment_id, order_id, amount_minor, currency)"
                 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                 payment_id,
-                order_id,
+                paid_for,
                 amount_minor,
                 currency,
             )

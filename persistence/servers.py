@@ -9,13 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from persistence.embedded import (
-    MARKER_NAME,
-    EmbeddedPostgres,
-    EmbeddedRedis,
-    EmbeddedServerError,
-    claim_data_folder,
-)
+from persistence.data_folder import MARKER_NAME, EmbeddedServerError, claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 
 
 class ToolError(Exception):

@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from engine.replies import Reply
 from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
@@ -25,10 +25,10 @@ from engine.runtime.ports import Parcel
 
 PARCELS_MAX = 20_000  # in a stream
 READ_MAX = 200
-BLOCK_MS = 1_000
-SOCKET_TIMEOUT_S = 2.5  # well above what a blocking read takes
-CONNECTIONS_MAX = 4_096  # each shard that is read blocks one
+BLOCK_MS = 500
+SOCKET_TIMEOUT_S = 1.5  # well above what a blocking read takes
 ANSWERS_KEPT_MS = 15_000
+CONNECTIONS_MAX = 4_000  # the reader of each shard holds one
 
 _SEND = """
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return false end
@@ -89,18 +89,26 @@ class RedisStreams:
     def __init__(self, redis: Redis, parcels_max: int = PARCELS_MAX) -> None:
         self._redis = redis
         self._parcels_max = parcels_max
-        self._send = redis.register_script(_SEND)
         self._lift = redis.register_script(_LIFT)
         self._log = structlog.get_logger("streams")
 
     async def send(self, shard_id: int, parcel: Parcel) -> None:
-        key = stream_key(shard_id)
+        """On a connection that was seen to stand: else it is known that nothing was sent."""
+        sending = "EVAL", _SEND, 1, stream_key(shard_id), self._parcels_max, _encode(parcel)
+        pool: Any = self._redis.connection_pool  # it has no types
         try:
-            entry_id = await self._send(keys=[key], args=[self._parcels_max, _encode(parcel)])
-        except ResponseError as error:
+            connection = await pool.get_connection()
+        except (RedisError, OSError) as error:
+            raise MailboxUnavailable from error
+        try:
+            await connection.send_command(*sending)
+            entry_id = await connection.read_response()
+        except (ResponseError, BusyLoadingError) as error:
             raise MailboxUnavailable from error
         except (RedisError, OSError) as error:
             raise OutcomeUnknown from error
+        finally:
+            await pool.release(connection)
         if entry_id is None:
             raise MailboxFull
 
@@ -150,7 +158,15 @@ class RedisStreams:
         except (RedisError, OSError) as error:
             raise MailboxUnavailable from error
         messages = found[1] if found else []
-        return [_told(answer) for message in messages for answer in _decode_answers(message)]
+        return [told for message in messages for told in self._told(message)]
+
+    def _told(self, message: bytes) -> list[tuple[int, Reply | Fault]]:
+        try:
+            answers = _decode_answers(message)
+        except msgspec.DecodeError as error:  # a gateway that dies of it would lose all others
+            self._log.error("answers can't be read", error=repr(error))
+            return []
+        return [_outcome(answer) for answer in answers]
 
 
 def _answer(number: int, outcome: Reply | Fault) -> _Answer:
@@ -159,7 +175,7 @@ def _answer(number: int, outcome: Reply | Fault) -> _Answer:
     return _Answer(number, outcome, None)
 
 
-def _told(answer: _Answer) -> tuple[int, Reply | Fault]:
+def _outcome(answer: _Answer) -> tuple[int, Reply | Fault]:
     if answer.fault is not None:
         return answer.number, _FAULTS.get(answer.fault, OutcomeUnknown)()
     return answer.number, answer.reply

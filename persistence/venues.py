@@ -1,5 +1,6 @@
 """The rows of the venues."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ from persistence.transactions import Connection
 COLUMNS = Venue.__struct_fields__
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM venues WHERE venue_id = $1"
+_AMONG = f"SELECT {', '.join(COLUMNS)} FROM venues WHERE venue_id = ANY($1)"
 _INSERT = statements.insert("venues", COLUMNS)
 _UPDATE = statements.update("venues", COLUMNS)
 _NEWEST = statements.newest("venues", COLUMNS)
@@ -24,6 +26,11 @@ LOCKED = _SELECT + " FOR NO KEY UPDATE"
 async def find(connection: Connection, venue_id: str) -> Venue | None:
     row = await connection.fetchrow(_SELECT, clean(venue_id))
     return _venue(row) if row else None
+
+
+async def among(connection: Connection, venue_ids: Sequence[str]) -> list[Venue]:
+    """Those of the venues that there are, in no order."""
+    return [_venue(row) for row in await connection.fetch(_AMONG, list(venue_ids))]
 
 
 async def lock(connection: Connection, venue_id: str) -> Venue | None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,10 +15,17 @@ READY = "ready on "
 class Server:
     """One run of the launcher; `url` once it is ready. Its output goes to a file by its folder."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.log"
         self._settings = dict(settings or {})
+        self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
@@ -43,6 +50,7 @@ class Server:
                 "gateway",
                 "up",
                 f"--port={port}",
+                *self._arguments,
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -37,8 +37,11 @@ class Shop:
         token: str | None = None,
         key: str | None = None,
         raw: bytes | None = None,
+        accept: str | None = None,
     ) -> Answer:
         headers = {"Content-Type": "application/json"}
+        if accept is not None:
+            headers["Accept"] = accept
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         if key is not None:
@@ -51,7 +54,7 @@ class Shop:
             data=raw,
         )
         async with request as response:
-            is_json = "json" in response.content_type
+            is_json = response.content_type.endswith(("/json", "+json"))
             content = await response.json() if is_json else await response.read()
             return Answer(response.status, response.headers, content)
 
@@ -72,6 +75,10 @@ class Shop:
 
     async def organizer(self) -> str:
         return await self.token("organizer", "orga")
+
+    async def organize(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """A call of the organizer whose events `event` makes."""
+        return await self.call(method, path, body, token=await self.organizer(), **more)
 
     async def box_office(self) -> str:
         return await self.token("box_office", "till")

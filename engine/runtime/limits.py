@@ -19,3 +19,4 @@ class Limits(Struct, frozen=True, kw_only=True):
     idle_ms: int = 10 * 60 * 1000
     tick_s: float = 0.1
     acquire_retry_s: float = 0.2
+    append_slow_s: float = 1.5  # afterwards nothing more is taken in until the journal answers

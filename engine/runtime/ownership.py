@@ -65,8 +65,12 @@ class Ownership:
         self._tasks = asyncio.TaskGroup()
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._moving: dict[int, asyncio.Task[None]] = {}
+        self._unasked: set[int] = set()  # taken, and what falls due in them is not known yet
+        self._asking: asyncio.Task[None] | None = None
         self._answers = Answers(streams, observer, self._spawn) if streams is not None else None
         self._resigning = False
+        self._resigned = False
+        self._fit = True
         self._stepping = asyncio.Lock()
         self.trouble: str | None = None
         self.begun = asyncio.Event()  # after the first step
@@ -74,19 +78,28 @@ class Ownership:
     async def run(self) -> None:
         """Until cancelled. Ends by itself only with an exception, which is a bug."""
         async with self._tasks:
-            while True:
-                await self.step()
-                self.begun.set()
-                pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
-                await self._membership.changed(pause_s)
+            try:
+                await self._keep()
+            finally:
+                if self._answers is not None:
+                    await self._answers.finish()
+
+    async def _keep(self) -> None:
+        while True:
+            await self.step()
+            self.begun.set()
+            pause_s = self._lease.retry_s if self.trouble else self._lease.renew_s
+            await self._membership.changed(pause_s)
 
     async def resign(self) -> None:
         """Hand every shard over to the nodes that stay. Where there is none they are ours still,
         but take nothing in from elsewhere any more."""
         self._resigning = True
         await self.step()
-        if self._moving:
+        while self._moving:
             await asyncio.wait(self._moving.values())
+            await self.step()  # one that did not know may have handed us another meanwhile
+        self._resigned = True
         for shard_id in self._supervisor.shards_owned:
             self._stop_reading(shard_id)
 
@@ -110,9 +123,9 @@ class Ownership:
 
     async def _step(self) -> None:
         asked_s, asked_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        willing = not (self._resigning or self.trouble)
-        roster = await self._membership.renew(willing=willing)
+        roster = await self._membership.renew(willing=self._fit and not self._resigning)
         self.trouble = self._unfit(roster, asked_ms)
+        self._fit = self.trouble is None
         if self.trouble is not None:
             await self._give_up(roster)
             return
@@ -120,8 +133,13 @@ class Ownership:
         for shard_id in self._supervisor.shards_owned:
             if roster.owner_by_shard.get(shard_id) != self._node:
                 self._drop(shard_id)
-        await self._take(roster)
+        if self._resigned:
+            await self._decline(roster)
+        else:
+            await self._take(roster)
         self._give(roster)
+        if self._unasked and self._asking is None:
+            self._asking = self._spawn(self._ask_what_falls_due())
 
     def _unfit(self, roster: Roster, asked_ms: int) -> str | None:
         if not roster.accepted:
@@ -132,15 +150,27 @@ class Ownership:
         return None
 
     async def _give_up(self, roster: Roster) -> None:
-        """At once: with a wrong clock nothing may be decided any more."""
+        """At once: with a wrong clock nothing may be decided any more.
+
+        What is ours by name is declined, also what we never took, or dropped in an earlier step
+        that failed.
+        """
         for shard_id in self._supervisor.shards_owned:
-            grant = self._drop(shard_id)
-            if roster.accepted:
+            self._drop(shard_id)
+        if roster.accepted:
+            await self._decline(roster)
+
+    async def _decline(self, roster: Roster) -> None:
+        """Leave to others what is ours by name only; a new epoch fences what is in flight."""
+        owned = {*self._supervisor.shards_owned, *self._moving}
+        named = {shard for shard, owner in roster.owner_by_shard.items() if owner == self._node}
+        if declined := sorted(named - owned):
+            for grant in await self._journal.acquire(declined):
                 await self._journal.release(grant, None)
 
-    def _drop(self, shard_id: int) -> Grant:
+    def _drop(self, shard_id: int) -> None:
         self._stop_reading(shard_id)
-        return self._supervisor.drop(shard_id)
+        self._supervisor.drop(shard_id)
 
     async def _take(self, roster: Roster) -> None:
         """Ours by name is ours at once: an earlier life of ours has no use for it."""
@@ -150,10 +180,12 @@ class Ownership:
             for shard_id in range(self._shards)
             if shard_id not in owned and self._may_take(shard_id, roster)
         ]
-        if not missing:
-            return
-        grants = await self._journal.acquire(missing)
+        if missing:
+            self._begin_with(await self._journal.acquire(missing))
+
+    def _begin_with(self, grants: list[Grant]) -> None:
         for grant in grants:
+            self._unasked.add(grant.shard_id)
             shard = self._supervisor.take_over(grant)
             if self._streams is not None and self._answers is not None:
                 reader = Reader(
@@ -165,8 +197,17 @@ class Ownership:
                     observer=self._observer,
                 )
                 self._readers[grant.shard_id] = self._spawn(reader.run())
-        taken = [grant.shard_id for grant in grants]
-        self._supervisor.remind(await self._journal.unsettled(taken))
+
+    async def _ask_what_falls_due(self) -> None:
+        """Beside the steps: others may be about to hand us more, and their letters wait."""
+        asked, self._unasked = sorted(self._unasked), set()
+        try:
+            self._supervisor.remind(await self._journal.unsettled(asked))
+        except (JournalUnavailable, OutcomeUnknown) as fault:
+            self._unasked.update(asked)  # the next step asks again
+            self._observer.lease_failed(fault)
+        finally:
+            self._asking = None
 
     def _may_take(self, shard_id: int, roster: Roster) -> bool:
         owner = roster.owner_by_shard.get(shard_id)

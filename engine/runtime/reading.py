@@ -4,6 +4,7 @@ Answers that can't be sent are dropped: who asked hears nothing by the deadline,
 finds out.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 
@@ -18,8 +19,9 @@ BACKLOG_PAUSE_S = 0.02
 AWAY_PAUSE_S = 0.2
 TRIMMED_AT_ONCE = 64
 ANSWERS_MAX = 500  # in one message
+LAST_ANSWERS_S = 1.0
 
-Spawn = Callable[[Coroutine[None, None, None]], object]
+Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 
 
 class Answers:
@@ -30,6 +32,7 @@ class Answers:
         self._observer = observer
         self._spawn = spawn
         self._waiting: dict[str, list[tuple[int, Reply | Fault]]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
     def add(self, gateway: str, number: int, outcome: Reply | Fault) -> None:
         if isinstance(outcome, NotOwner):
@@ -38,7 +41,14 @@ class Answers:
             self._waiting[gateway].append((number, outcome))
         else:
             self._waiting[gateway] = [(number, outcome)]
-            self._spawn(self._send(gateway))
+            sending = self._spawn(self._send(gateway))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+
+    async def finish(self) -> None:
+        """At the end: what is decided is told, but a server that is away stops nobody."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=LAST_ANSWERS_S)
 
     async def _send(self, gateway: str) -> None:
         """Begins after whoever spawned it has added the rest of the turn's answers."""

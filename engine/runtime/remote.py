@@ -18,6 +18,7 @@ from engine.runtime.ports import Clock, Observer, Parcel, Streams
 
 CALLS_MAX = 256  # in a parcel
 AWAY_PAUSE_S = 0.2
+SILENCE_S_MAX = 1.4  # without a fetch that succeeded; more than one takes when nothing comes
 TICK_S = 0.1
 
 Call = tuple[int, str, Command]
@@ -54,6 +55,7 @@ class RemoteMailbox:
         self._gathered: dict[int, list[Call]] = {}  # by shard, which has a sender while it is here
         self._senders: set[asyncio.Task[None]] = set()
         self._away = False
+        self._heard_s = 0.0
 
     @property
     def away(self) -> bool:
@@ -87,6 +89,7 @@ class RemoteMailbox:
 
     async def run(self) -> None:
         """Fetch answers until cancelled; then all who wait hear that nobody knows."""
+        self._heard_s = self._clock.monotonic_s()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tick())
@@ -103,9 +106,12 @@ class RemoteMailbox:
         except MailboxUnavailable as fault:
             self._away = True
             self._observer.streams_failed(fault)
+            if self._clock.monotonic_s() - self._heard_s > SILENCE_S_MAX:
+                self._answer(list(self._waiting), OutcomeUnknown())
             await self._clock.sleep(AWAY_PAUSE_S)
             return
         self._away = False
+        self._heard_s = self._clock.monotonic_s()
         for number, outcome in answers:
             self._answer([number], outcome)
 
@@ -126,7 +132,9 @@ class RemoteMailbox:
             while gathered:
                 calls = [call for call in gathered[:CALLS_MAX] if call[0] in self._waiting]
                 del gathered[:CALLS_MAX]
-                if calls:
+                if self._away:  # since they were asked: do not let each find that out by itself
+                    self._answer([number for number, _, _ in calls], MailboxUnavailable())
+                elif calls:
                     await self._send_parcel(shard_id, calls)
         finally:
             del self._gathered[shard_id]

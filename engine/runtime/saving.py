@@ -132,14 +132,14 @@ class Saver:
             forget()
 
     async def _finish(self, actor: Actor) -> None:
-        state = actor.state
-        assert state is not None
+        """Its shard may still be lost meanwhile: then it is another owner's to store."""
         stored = True
-        while state.touched and stored:
+        while stored and actor.state is not None and actor.state.touched:
             delta = actor.delta(ENTITIES_MAX)
             stored = await self._store(delta)
             self._note(actor, delta, stored)
-        await self._keep(actor, state.header.seq, self._behind(actor))
+        if actor.state is not None:
+            await self._keep(actor, actor.state.header.seq, self._behind(actor))
 
     def _behind(self, actor: Actor) -> Snapshot | None:
         """The whole sale, where the fast store does not have it."""

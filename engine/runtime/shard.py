@@ -151,6 +151,9 @@ class Shard:
         """Ours again under a new epoch: memory is worth nothing until it is loaded afresh."""
         self.epoch = grant.epoch
         self.last_seq = grant.last_seq
+        for actor in self.actor_by_sale.values():
+            if actor.reminded:  # its load is cut off, and nobody else knows that it is due
+                self.remind(actor.sale_id)
         self._forget_all()
         for sale_id in list(self._parked_by_sale):
             self.put_back(self.unpark(sale_id))

@@ -71,6 +71,7 @@ class Supervisor:
         self._loads: set[asyncio.Task[None]] = set()
         self._ticked = False
         self._recovering = False
+        self._appending_since_s = math.inf
         self._stopping = False
         self._loader = Loader(
             journal=journal,
@@ -120,7 +121,7 @@ class Supervisor:
             raise NotOwner
         if self._stopping:
             raise SaleUnavailable
-        if self._recovering:
+        if self.recovering:
             raise JournalUnavailable
         ttl_s = self._limits.letter_ttl_s
         if deadline_ms is not None:
@@ -132,7 +133,8 @@ class Supervisor:
     @property
     def recovering(self) -> bool:
         """The journal is away: what an append did is not known yet, and nothing is taken in."""
-        return self._recovering
+        hangs_s = self._clock.monotonic_s() - self._appending_since_s
+        return self._recovering or hangs_s > self._limits.append_slow_s
 
     @property
     def depth(self) -> int:
@@ -171,7 +173,6 @@ class Supervisor:
         shard = self._shard_by_id[shard_id]
         shard.draining = True
         while not shard.lost and (shard.depth or any(p.shard is shard for p in self._in_flight)):
-            self._work.set()
             await self._turned.wait()
         if shard.lost:
             return None
@@ -179,12 +180,10 @@ class Supervisor:
         shard.close(NotOwner())
         return shard.grant
 
-    def drop(self, shard_id: int) -> Grant:
+    def drop(self, shard_id: int) -> None:
         """Decide nothing more in a shard, whatever waits there."""
-        shard = self._shard_by_id[shard_id]
-        self._unload(shard)
+        self._unload(self._shard_by_id[shard_id])
         self._work.set()
-        return shard.grant
 
     def _unload(self, shard: Shard) -> None:
         if self._shard_by_id.get(shard.shard_id) is shard:
@@ -316,7 +315,9 @@ class Supervisor:
             must_ask = part.answers and not trusted
             (writing if part.entries or part.from_afar or must_ask else silent).append(part)
         if writing:
+            self._appending_since_s = self._clock.monotonic_s()
             await self._append(writing)
+            self._appending_since_s = math.inf
         else:
             await asyncio.sleep(0)  # a storm of refusals must not starve those who ask
         for part in silent:

@@ -41,11 +41,11 @@ class PaymentProvider(Protocol):
     name: str
 
     async def create(
-        self, payment_id: str, order_id: str, amount_minor: int, currency: str, method: str
+        self, payment_id: str, paid_for: str, amount_minor: int, currency: str, method: str
     ) -> Intent:
         """Ask for a payment; the same `payment_id` again answers the same intent.
 
-        Raises ProviderUnavailable.
+        `paid_for`: the order or the booking. Raises ProviderUnavailable.
         """
         ...
 

@@ -25,7 +25,7 @@ class SandboxBooks(Protocol):
     """Where the sandbox writes things down; they survive restarts as a bank's do."""
 
     async def open(
-        self, payment_id: str, order_id: str, amount_minor: int, currency: str
+        self, payment_id: str, paid_for: str, amount_minor: int, currency: str
     ) -> None: ...
 
     async def decide(self, payment_id: str, outcome: str) -> SandboxPayment | None: ...
@@ -61,9 +61,9 @@ class Sandbox:
         self._clock_s = clock_s
 
     async def create(
-        self, payment_id: str, order_id: str, amount_minor: int, currency: str, method: str
+        self, payment_id: str, paid_for: str, amount_minor: int, currency: str, method: str
     ) -> Intent:
-        await self._books.open(payment_id, order_id, amount_minor, currency)
+        await self._books.open(payment_id, paid_for, amount_minor, currency)
         secret = hmac.digest(self._secret, payment_id.encode(), "sha256").hex()[:32]
         return Intent(
             payment_id,

@@ -1,6 +1,7 @@
 """All routes, a file a resource."""
 
 from gateway.routes import (
+    attendees,
     availability,
     bookings,
     description,
@@ -10,6 +11,8 @@ from gateway.routes import (
     operations,
     orders,
     payments,
+    search,
+    series,
     tickets,
     tiers,
     venues,
@@ -20,12 +23,15 @@ ROUTES: list[Route] = [
     *orders.ROUTES,
     *doors.ROUTES,
     *payments.ROUTES,
+    *attendees.ROUTES,
     *availability.ROUTES,
     *tickets.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
+    *series.ROUTES,
     *venues.ROUTES,
     *bookings.ROUTES,
+    *search.ROUTES,
     *operations.ROUTES,
     *description.ROUTES,
     *development.ROUTES,

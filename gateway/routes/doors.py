@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from engine.projection import CheckInRow
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.scan import DoorsView, ScanView
+from gateway import exporting
 from gateway.auth import Principal, forbidden
 from gateway.http import (
     Body,
@@ -27,8 +29,10 @@ from gateway.http import (
     page_limit,
     unknown,
 )
+from gateway.media import CSV, JSON_LINES
 from gateway.ownership import refuse_stranger
 from gateway.personal import Buyer, unseal
+from gateway.ports import Projections
 from gateway.problems import malformed, refused
 from gateway.rendering import attendee_of
 from gateway.routing import DOORS, Route, ports_of, principal_of
@@ -212,20 +216,32 @@ async def undo(request: web.Request) -> web.Response:
     return await _scan_answer(request, reply)
 
 
-async def history(request: web.Request) -> web.Response:
+async def history(request: web.Request) -> web.StreamResponse:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     await _may_work_here(request, principal, event_id)
     ports, limit = ports_of(request), page_limit(request)
     event = await ports.catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)
+    since = _since(request)
+    if media := exporting.wanted(request):
+        pages = _history_pages(ports.projections, event_id, since)
+        return await exporting.stream(request, media, f"checkins-{event_id}", HistoryLine, pages)
     after = page_cursor(request) or "0"
     if not after.isdigit():
         raise malformed("cursor: take it from next_cursor as it is")
-    since = _since(request)
     rows = await ports.projections.check_ins(event_id, since, int(after), limit + 1)
     last = str(rows[limit - 1].seq) if len(rows) > limit else None
     return page([_history_line(row) for row in rows[:limit]], last)
+
+
+async def _history_pages(
+    projections: Projections, event_id: str, since: datetime | None
+) -> AsyncIterator[list[HistoryLine]]:
+    after = 0
+    while rows := await projections.check_ins(event_id, since, after, exporting.ROWS_A_PAGE):
+        after = rows[-1].seq
+        yield [_history_line(row) for row in rows]
 
 
 def _since(request: web.Request) -> datetime | None:
@@ -325,6 +341,7 @@ ROUTES = [
         DOORS,
         "The history of the scans",
         answers={200: list[HistoryLine]},
+        media=("application/json", CSV, JSON_LINES),
         query={"since": datetime},
     ),
     Route("GET", f"{_EVENT}/doors", doors, DOORS, "Who is in", answers={200: DoorsAnswer}),

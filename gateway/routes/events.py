@@ -1,20 +1,25 @@
 """Events: what they are, the steps of their life, and their gates."""
 
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
-from msgspec import UNSET, Meta, UnsetType, defstruct
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import asdict, fields
 
 from engine import ids
 from engine.catalogue import Category, Event, Venue
-from engine.commands import Gate
+from engine.commands import Caller, Gate, Role
 from engine.lifecycle import EventStatus, Step
 from engine.planning import refuse_caller, refuse_change
 from engine.rejections import Rejection
+from gateway import exporting
+from gateway.auth import forbidden, unauthenticated
 from gateway.catalogue import (
+    Catalogue,
     Currency,
     Hours,
     Name,
@@ -28,6 +33,7 @@ from gateway.catalogue import (
     respond_page,
 )
 from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit, unknown
+from gateway.media import CSV, JSON_LINES
 from gateway.problems import malformed, refused
 from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
 from gateway.times import resolve
@@ -36,6 +42,8 @@ GATES_MAX = 500
 TIERS_OF_GATE_MAX = 500
 
 Url = Annotated[str, Meta(max_length=2000, pattern=r"^https?://[!-~]+$")]
+
+_PageAfter = Callable[[str | None, int], Awaitable[list[Event]]]
 
 _INTERNAL = ("opened", "version")
 _TIMES = ("start_time", "end_time")
@@ -68,6 +76,28 @@ class GateBody(Body, frozen=True):
 
     name: Name
     tier_ids: Annotated[tuple[str, ...], Meta(max_length=TIERS_OF_GATE_MAX)] = ()
+
+
+class EventLine(Struct, frozen=True):
+    """An event in a file; `places`: those of all its tiers."""
+
+    event_id: str
+    title: str
+    category: Category
+    status: EventStatus
+    venue_id: str
+    booking_id: str
+    organizer_id: str
+    start_time: datetime
+    end_time: datetime
+    setup_hours_before: float
+    teardown_hours_after: float
+    currency: str
+    places: int
+    age_restriction: int | None
+    series_id: str | None
+    cover_image_url: str | None
+    description: str
 
 
 class Gates(Body, frozen=True):
@@ -113,13 +143,51 @@ async def read(request: web.Request) -> web.Response:
     return respond(event, shown)
 
 
-async def list_newest(request: web.Request) -> web.Response:
+async def list_newest(request: web.Request) -> web.StreamResponse:
+    """The public's list, or with `mine=true` an organizer's own: as a file, too."""
     ports = ports_of(request)
     viewer = ports.credentials.principal(request)
-    limit, after = page_limit(request), page_cursor(request)
     caller = viewer.caller if viewer is not None else None
-    found = await ports.catalogue.events(caller, after, limit + 1)
+    page_after: _PageAfter = partial(ports.catalogue.events, caller)
+    if _wants_own(request):
+        page_after = _own_events(ports.catalogue, caller)
+    if media := exporting.wanted(request):
+        if caller is None:
+            raise unauthenticated("a whole list is for those who show a credential")
+        return await exporting.stream(request, media, "events", EventLine, _lines(page_after))
+    limit, after = page_limit(request), page_cursor(request)
+    found = await page_after(after, limit + 1)
     return respond_page(found, limit, shown, lambda event: event.event_id)
+
+
+def _own_events(catalogue: Catalogue, caller: Caller | None) -> _PageAfter:
+    """An admin's are all there are. Raises Problem 401, 403."""
+    if caller is None:
+        raise unauthenticated("mine: whose events are asked for is told by a credential")
+    if caller.role not in ORGANIZERS:
+        raise forbidden("mine: events are made by organizers")
+    return partial(catalogue.own_events, None if caller.role is Role.ADMIN else caller.subject)
+
+
+def _wants_own(request: web.Request) -> bool:
+    text = request.query.get("mine", "false")
+    if text not in ("true", "false"):
+        raise malformed("mine: true or false")
+    return text == "true"
+
+
+async def _lines(page_after: _PageAfter) -> AsyncIterator[list[EventLine]]:
+    after = None
+    while found := await page_after(after, exporting.ROWS_A_PAGE):
+        after = found[-1].event_id
+        yield [_line(event) for event in found]
+
+
+def _line(event: Event) -> EventLine:
+    values = {
+        name: getattr(event, name) for name in EventLine.__struct_fields__ if name != "places"
+    }
+    return EventLine(**values, places=sum(tier.total_quantity for tier in event.tiers))
 
 
 async def take_step(request: web.Request) -> web.Response:
@@ -171,7 +239,7 @@ _STEPS = {
 
 _EVENT = "/v1/events/{event_id}"
 _TYPE_BY_FIELD = {field.name: field.type for field in fields(Event) if field.name not in _INTERNAL}
-_Shown = defstruct("Event", list((_TYPE_BY_FIELD | {"gates": tuple[GateBody, ...]}).items()))
+EventAnswer = defstruct("Event", list((_TYPE_BY_FIELD | {"gates": tuple[GateBody, ...]}).items()))
 
 ROUTES = [
     Route(
@@ -181,7 +249,7 @@ ROUTES = [
         ORGANIZERS,
         "Add an event and book its venue",
         NewEvent,
-        answers={201: _Shown},
+        answers={201: EventAnswer},
     ),
     Route(
         "GET",
@@ -189,9 +257,11 @@ ROUTES = [
         list_newest,
         ANYONE,
         "List the events, newest first",
-        answers={200: list[_Shown]},  # type: ignore[valid-type]
+        answers={200: list[EventAnswer]},  # type: ignore[valid-type]
+        media=("application/json", CSV, JSON_LINES),
+        query={"mine": bool},
     ),
-    Route("GET", _EVENT, read, ANYONE, "Read an event", answers={200: _Shown}),
+    Route("GET", _EVENT, read, ANYONE, "Read an event", answers={200: EventAnswer}),
     Route(
         "PATCH",
         _EVENT,
@@ -199,7 +269,7 @@ ROUTES = [
         ORGANIZERS,
         "Change an event",
         EventChange,
-        answers={200: _Shown},
+        answers={200: EventAnswer},
     ),
     *(
         Route(
@@ -208,7 +278,7 @@ ROUTES = [
             take_step,
             ORGANIZERS,
             summary,
-            answers={200: _Shown},
+            answers={200: EventAnswer},
         )
         for step, summary in _STEPS.items()
     ),
@@ -219,6 +289,6 @@ ROUTES = [
         ORGANIZERS,
         "Say which gate admits which tiers",
         Gates,
-        answers={200: _Shown},
+        answers={200: EventAnswer},
     ),
 ]

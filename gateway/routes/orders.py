@@ -1,6 +1,7 @@
 """Buying: placing an order, reading it, giving it up, paying for it, and giving money back."""
 
 import os
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from aiohttp import web
@@ -18,9 +19,11 @@ from engine.commands import (
 )
 from engine.facts import OrderPlaced
 from engine.order import OrderStatus, OrderView
+from engine.projection import OrderRow
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
+from gateway import exporting
 from gateway.auth import Principal, forbidden
 from gateway.http import (
     Body,
@@ -34,15 +37,18 @@ from gateway.http import (
     replayed,
     unknown,
 )
+from gateway.media import CSV, JSON_LINES
 from gateway.ownership import refuse_stranger
-from gateway.payments.provider import Intent, ProviderUnavailable
+from gateway.payments.asking import ask_provider
+from gateway.payments.provider import Intent
 from gateway.personal import Attendee, Buyer, seal
-from gateway.problems import Problem, refused
+from gateway.ports import Projections
+from gateway.problems import refused
 from gateway.rendering import OrderAnswer, PlacedAnswer, order_answer, placed
 from gateway.routing import (
     BUYERS,
+    DOORS,
     HOLDERS,
-    ORGANIZERS,
     REFUNDERS,
     Route,
     ports_of,
@@ -254,49 +260,53 @@ async def _payment_answer(
 
 async def _intent(request: web.Request, command: RequestPayment, view: OrderView) -> Intent:
     """What the provider says of the open payment; asking twice is harmless."""
-    provider = ports_of(request).payments
-    if provider is None:
-        raise Problem(503, "payments_unavailable", "no payment provider is set up")
     assert view.payment_id is not None
     total_minor = sum(item.quantity * item.unit_price_minor for item in view.items)
-    try:
-        return await provider.create(
-            view.payment_id, view.order_id, total_minor, view.currency, command.method
-        )
-    except ProviderUnavailable:
-        raise Problem(
-            503,
-            "outcome_unknown",
-            "the payment provider does not answer; send it again with the same key",
-            retryable=True,
-            retry_after_s=2,
-        ) from None
+    return await ask_provider(
+        ports_of(request).payments,
+        view.payment_id,
+        view.order_id,
+        total_minor,
+        view.currency,
+        command.method,
+    )
 
 
-async def list_orders(request: web.Request) -> web.Response:
+async def list_orders(request: web.Request) -> web.StreamResponse:
     ports, event_id = ports_of(request), request.match_info["event_id"]
     refusal = await refuse_stranger(request, event_id)
     if refusal is not None:
         return refused(refusal)
+    if media := exporting.wanted(request):
+        pages = _pages(ports.projections, event_id)
+        return await exporting.stream(request, media, f"orders-{event_id}", OrderLine, pages)
     limit = page_limit(request)
     rows = await ports.projections.orders(event_id, page_cursor(request) or "", limit + 1)
-    lines = [
-        OrderLine(
-            row.order_id,
-            row.event_id,
-            row.buyer_id,
-            row.status,
-            row.cancel_reason,
-            row.total_minor,
-            row.refunded_minor,
-            row.currency,
-            instant(int(row.placed_at.timestamp() * 1000)),
-            instant(int(row.expires_at.timestamp() * 1000)),
-            instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
-        )
-        for row in rows[:limit]
-    ]
+    lines = [_line(row) for row in rows[:limit]]
     return page(lines, lines[-1].order_id if len(rows) > limit else None)
+
+
+async def _pages(projections: Projections, event_id: str) -> AsyncIterator[list[OrderLine]]:
+    after = ""
+    while rows := await projections.orders(event_id, after, exporting.ROWS_A_PAGE):
+        after = rows[-1].order_id
+        yield [_line(row) for row in rows]
+
+
+def _line(row: OrderRow) -> OrderLine:
+    return OrderLine(
+        row.order_id,
+        row.event_id,
+        row.buyer_id,
+        row.status,
+        row.cancel_reason,
+        row.total_minor,
+        row.refunded_minor,
+        row.currency,
+        instant(int(row.placed_at.timestamp() * 1000)),
+        instant(int(row.expires_at.timestamp() * 1000)),
+        instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
+    )
 
 
 _ORDERS = "/v1/events/{event_id}/orders"
@@ -317,9 +327,10 @@ ROUTES = [
         "GET",
         _ORDERS,
         list_orders,
-        ORGANIZERS,
-        "An event's orders",
+        DOORS,
+        "An event's orders; for organizers and supervisors' devices",
         answers={200: list[OrderLine]},
+        media=("application/json", CSV, JSON_LINES),
     ),
     Route("GET", _ORDER, read_order, HOLDERS, "An order", answers={200: OrderAnswer}),
     Route(

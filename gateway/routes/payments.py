@@ -34,12 +34,24 @@ async def webhook(request: web.Request) -> web.Response:
         word = provider.word(request.headers, await request.read())
     except BadSignature:
         raise Problem(400, "bad_signature", "not signed by the provider, or too old") from None
+    if ids.is_deposit(word.payment_id):
+        return await _of_deposit(request, word)
     order_id = ids.order_of_payment(word.payment_id)
     event_id = ids.event_of_order(order_id) if order_id else None
     if order_id is None or event_id is None:
         return unknown("payment")
     reply = await ports_of(request).mailbox.ask(event_id, _command(order_id, word))
     return refused(reply) if isinstance(reply, Rejection) else answer({"received": True})
+
+
+async def _of_deposit(request: web.Request, word: PaymentWord) -> web.Response:
+    bookings = ports_of(request).bookings
+    match word.outcome:
+        case Outcome.SUCCEEDED:
+            told = await bookings.deposit_paid(word.payment_id, word.amount_minor)
+        case Outcome.DECLINED:
+            told = await bookings.deposit_declined(word.payment_id)
+    return refused(told) if isinstance(told, Rejection) else answer({"received": True})
 
 
 def _command(order_id: str, word: PaymentWord) -> ConfirmOrder | DeclinePayment:

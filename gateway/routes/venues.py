@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, cast
 
+import msgspec
 from aiohttp import web
-from msgspec import Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.structs import asdict
 
 from engine.catalogue import Booking, BookingStatus, Venue, VenueType
@@ -28,7 +29,15 @@ from gateway.times import from_query, is_timezone
 
 FACILITIES_BYTES_MAX = 8 * 1024
 
-Facilities = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+Facilities = Annotated[
+    Raw,
+    Meta(
+        description="`parking`: whether, how many places, or where; `catering`: whether, or whose;"
+        " `av_equipment`: whether, what, or a list; anything else as you like",
+        extra_json_schema={"type": "object"},
+    ),
+]
+_Count = Annotated[int, Meta(ge=0)]
 
 
 class NewVenue(Body, frozen=True, kw_only=True):
@@ -46,9 +55,18 @@ class NewVenue(Body, frozen=True, kw_only=True):
     hire_amount: Amount = 0
     deposit_amount: Amount = 0
     currency: Currency = "EUR"
+    deposit_refundable_days: Annotated[int, Meta(ge=0, le=3650)] = 14
 
 
 VenueChange = optional(NewVenue)
+
+
+class KnownFacilities(Struct, frozen=True):
+    """What of the facilities has a meaning to us: there or not, how many, or which."""
+
+    parking: bool | _Count | str | UnsetType = UNSET
+    catering: bool | str | UnsetType = UNSET
+    av_equipment: bool | str | list[Any] | UnsetType = UNSET
 
 
 class Occupied(Struct, frozen=True):
@@ -122,8 +140,13 @@ def _check_facilities(facilities: bytes) -> None:
         )
     try:
         facilities.decode()
+        msgspec.json.decode(facilities, type=KnownFacilities)
     except UnicodeDecodeError:
         raise malformed("Expected UTF-8 - at `$.facilities`") from None
+    except msgspec.ValidationError as error:
+        raise malformed(str(error).replace("`$", "`$.facilities")) from None
+    except RecursionError:
+        raise malformed("nested too deep - at `$.facilities`") from None
 
 
 _VENUE = "/v1/venues/{venue_id}"

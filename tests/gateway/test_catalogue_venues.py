@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.shop import Answer, Shop
+from tests.shop import Shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,27 +32,24 @@ VENUE_FIELDS = {
     "hire_amount",
     "deposit_amount",
     "currency",
+    "deposit_refundable_days",
 }
-
-
-async def organize(shop: Shop, method: str, path: str, body: Any = None, **more: Any) -> Answer:
-    return await shop.call(method, path, body, token=await shop.organizer(), **more)
 
 
 async def test_a_venue_is_read_back_as_it_was_made_and_changed(shop: Shop) -> None:
     facilities = {"parking": 200, "catering": True, "av_equipment": ["PA", {"lamps": 4}]}
     body = {**VENUE, "latitude": 52.5, "longitude": 13, "type": "ARENA", "facilities": facilities}
     key = uuid4().hex
-    made = await organize(shop, "POST", "/v1/venues", body, key=key)
+    made = await shop.organize("POST", "/v1/venues", body, key=key)
     assert made.status == 201
     assert set(made.body) == VENUE_FIELDS
     assert {name: made.body[name] for name in body} == body
-    again = await organize(shop, "POST", "/v1/venues", body, key=key)
+    again = await shop.organize("POST", "/v1/venues", body, key=key)
     assert (again.status, again.body) == (201, made.body)
     path = f"/v1/venues/{made.body['venue_id']}"
     assert (await shop.call("GET", path)).body == made.body
     change = b'{"capacity": 7, "facilities": {"big": 123456789012345678901234567890}}'
-    changed = await organize(shop, "PATCH", path, raw=change)
+    changed = await shop.organize("PATCH", path, raw=change)
     assert changed.status == 200
     assert changed.body["capacity"] == 7
     assert changed.body["facilities"] == {"big": 123456789012345678901234567890}
@@ -80,17 +77,22 @@ async def test_a_venue_is_read_back_as_it_was_made_and_changed(shop: Shop) -> No
         ({"facilities": []}, "$.facilities"),
         ({"facilities": None}, "$.facilities"),
         ({"facilities": {"notes": "x" * 9000}}, "$.facilities"),
+        ({"facilities": {"parking": -1}}, "$.facilities.parking"),
+        ({"facilities": {"parking": None}}, "$.facilities.parking"),
+        ({"facilities": {"catering": 3}}, "$.facilities.catering"),
+        ({"facilities": {"av_equipment": {"lamps": 4}}}, "$.facilities.av_equipment"),
+        ({"deposit_refundable_days": -1}, "$.deposit_refundable_days"),
         ({"rooms": 3}, "rooms"),
     ],
 )
 async def test_what_does_not_fit_is_refused_with_the_path_of_its_field(
     shop: Shop, change: dict[str, Any], path: str
 ) -> None:
-    refused = await organize(shop, "POST", "/v1/venues", {**VENUE, **change})
+    refused = await shop.organize("POST", "/v1/venues", {**VENUE, **change})
     assert (refused.status, refused.code) == (400, "malformed_request")
     assert path in refused.body["detail"]
     venue = await shop.venue()
-    refused = await organize(shop, "PATCH", f"/v1/venues/{venue['venue_id']}", change)
+    refused = await shop.organize("PATCH", f"/v1/venues/{venue['venue_id']}", change)
     assert (refused.status, refused.code) == (400, "malformed_request")
     assert path in refused.body["detail"]
 
@@ -111,7 +113,7 @@ async def test_no_facilities_however_odd_bring_the_server_down(
     shop: Shop, facilities: bytes
 ) -> None:
     body = b'{"name":"H","city":"B","country":"G","capacity":1,"timezone":"UTC","facilities":'
-    made = await organize(shop, "POST", "/v1/venues", raw=body + facilities + b"}")
+    made = await shop.organize("POST", "/v1/venues", raw=body + facilities + b"}")
     assert made.status in (201, 400)
     if made.status == 201:
         read = await shop.call("GET", f"/v1/venues/{made.body['venue_id']}")
@@ -141,9 +143,9 @@ async def test_strange_ids_are_unknown(shop: Shop, strange: str) -> None:
     for noun in ("venue", "event"):
         found = await shop.call("GET", f"/v1/{noun}s/{strange}")
         assert (found.status, found.code) == (404, f"unknown_{noun}")
-    found = await organize(shop, "GET", f"/v1/bookings/{strange}")
+    found = await shop.organize("GET", f"/v1/bookings/{strange}")
     assert (found.status, found.code) == (404, "unknown_booking")
-    found = await organize(shop, "PATCH", f"/v1/tiers/{strange}", {"price": 1})
+    found = await shop.organize("PATCH", f"/v1/tiers/{strange}", {"price": 1})
     assert (found.status, found.code) == (404, "unknown_tier")
     found = await shop.call("GET", f"/v1/venues/{strange}/calendar")
     assert (found.status, found.code) == (404, "unknown_venue")

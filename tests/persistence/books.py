@@ -138,7 +138,9 @@ class Books:
         grant = self.grants[ids.shard_of(stage.event_id, SHARDS)]
         entities = dict(snapshot.encode(state, snapshot.names(state)))
         place = (stage.event_id, grant.shard_id, grant.epoch, seq, batches)
-        delta = SnapshotDelta(*place, None, True, FAR_MS, list(entities.items()), state.view())
+        delta = SnapshotDelta(
+            *place, None, len(entities), FAR_MS, list(entities.items()), state.view()
+        )
         assert await RedisSnapshots(self.redis).save(delta)
         await PostgresSnapshots(self.pool).keep(Snapshot(*place, entities, incremental=False))
 

@@ -31,13 +31,16 @@ from engine.replies import Reply
 from engine.runtime.faults import OutcomeUnknown
 from engine.sale import apply, decide, reply
 from engine.state import Header, State
+from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.healing import heal
+from persistence.hire import Hire
 from persistence.migrations import migrate
 
 NOON = datetime(2031, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NOW_MS = to_ms(NOON - 24 * HOUR)
+REQUEST_KEPT = timedelta(days=7)
 ORGANIZER = Caller(Role.ORGANIZER, "orga")
 
 _T = TypeVar("_T")
@@ -90,12 +93,33 @@ class Sales:
         return reply(state, command, facts)
 
 
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.instant_ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.instant_ms
+
+    def monotonic_s(self) -> float:
+        return self.instant_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.instant_ms += int(seconds * 1000)
+
+    def set(self, instant: datetime) -> None:
+        self.instant_ms = to_ms(instant)
+
+
 @dataclass(frozen=True)
 class World:
     database: str
     pool: asyncpg.Pool
     sales: Sales
+    clock: Clock
     catalogue: Catalogue
+    desk: BookingDesk
 
     async def venue(self, **changes: Any) -> Venue:
         venue = Venue(
@@ -139,7 +163,7 @@ class World:
         return done(await self.catalogue.event(event.event_id), Event)
 
     async def booking(self, event: Event) -> Booking:
-        return done(await self.catalogue.booking(ORGANIZER, event.booking_id), Booking)
+        return done(await self.desk.booking(ORGANIZER, event.booking_id), Booking)
 
     async def sell_out(self, tier: Tier) -> None:
         await self.pool.execute(
@@ -185,8 +209,10 @@ async def catalogue_world(dsn: str) -> AsyncIterator[World]:
     await migrate(connection)
     await connection.close()
     async with asyncpg.create_pool(dsn, database=name, min_size=1, max_size=16) as pool:
-        sales = Sales()
-        yield World(name, pool, sales, Catalogue(pool, sales))
+        sales, clock = Sales(), Clock()
+        hire = Hire(clock, REQUEST_KEPT)
+        catalogue, desk = Catalogue(pool, sales, hire), BookingDesk(pool, sales, hire)
+        yield World(name, pool, sales, clock, catalogue, desk)
     await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await server.close()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -10,13 +9,13 @@ import pytest
 from engine.catalogue import BookingStatus, Event, Tier
 from engine.commands import Caller, Gate, Role
 from engine.lifecycle import EventStatus, Step
+from engine.planning import TIERS_MAX
 from engine.rejections import Reason, Rejection
 from tests.persistence.catalogue_world import (
     HOUR,
     NOON,
     ORGANIZER,
     World,
-    catalogue_world,
     done,
     reason,
     tier_of,
@@ -48,12 +47,6 @@ WAY_TO = {
     S.COMPLETED: [Step.PUBLISH, Step.COMPLETE],
     S.CANCELLED: [Step.CANCEL],
 }
-
-
-@pytest.fixture
-async def world(postgres_dsn: str) -> AsyncIterator[World]:
-    async with catalogue_world(postgres_dsn) as made:
-        yield made
 
 
 async def brought_to(world: World, status: EventStatus) -> Event:
@@ -112,9 +105,9 @@ async def test_only_the_organizer_and_admins_change_an_event(world: World) -> No
         await catalogue.set_gates(STRANGER, event_id, (Gate("A", ()),)),
         await catalogue.add_tier(STRANGER, tier_of(event), None),
         await catalogue.change_tier(STRANGER, tier.tier_id, {"price": 1}),
-        await catalogue.cancel_booking(STRANGER, event.booking_id, None),
-        await catalogue.booking(STRANGER, event.booking_id),
-        await catalogue.add_booking(STRANGER, event_id, "bkg_1", event.slot, None),
+        await world.desk.cancel_booking(STRANGER, event.booking_id, None),
+        await world.desk.booking(STRANGER, event.booking_id),
+        await world.desk.add_booking(STRANGER, event_id, "bkg_1", event.slot, None),
     ]
     assert {reason(outcome) for outcome in refused} == {Reason.NOT_THE_ORGANIZER}
     assert await world.read(event) == event
@@ -141,7 +134,7 @@ async def test_what_is_not_there_is_unknown_whatever_its_id_looks_like(world: Wo
     for text in ("", "nope", "\0", "é", "\ud800", "x" * 10_000):
         assert reason(await catalogue.event(text)) is Reason.UNKNOWN_EVENT
         assert reason(await catalogue.venue(text)) is Reason.UNKNOWN_VENUE
-        assert reason(await catalogue.booking(ADMIN, text)) is Reason.UNKNOWN_BOOKING
+        assert reason(await world.desk.booking(ADMIN, text)) is Reason.UNKNOWN_BOOKING
         assert reason(await catalogue.change_venue(text, {})) is Reason.UNKNOWN_VENUE
         assert reason(await catalogue.change_event(ADMIN, text, {})) is Reason.UNKNOWN_EVENT
         assert reason(await catalogue.change_tier(ADMIN, text, {})) is Reason.UNKNOWN_TIER
@@ -175,6 +168,15 @@ async def test_tiers_never_exceed_the_capacity_however_many_come_at_once(world: 
     done(await change(ORGANIZER, tier_id, {"total_quantity": 12}), Tier)
     refused = await change(ORGANIZER, tier_id, {"total_quantity": 13})
     assert reason(refused) is Reason.EXCEEDS_CAPACITY
+
+
+async def test_an_event_has_so_many_tiers_at_most_however_many_come_at_once(world: World) -> None:
+    event = await world.event(await world.venue())
+    tiers = [tier_of(event, total_quantity=1) for _ in range(TIERS_MAX + 3)]
+    add = world.catalogue.add_tier
+    outcomes = await asyncio.gather(*(add(ORGANIZER, tier, None) for tier in tiers))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+    assert refused == [Rejection(Reason.TOO_MANY_TIERS, {"max": TIERS_MAX})] * 3
 
 
 async def test_capacity_is_looked_at_again_when_publishing(world: World) -> None:

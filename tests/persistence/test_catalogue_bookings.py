@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
@@ -16,17 +15,10 @@ from tests.persistence.catalogue_world import (
     NOON,
     ORGANIZER,
     World,
-    catalogue_world,
     done,
     draft,
     reason,
 )
-
-
-@pytest.fixture
-async def world(postgres_dsn: str) -> AsyncIterator[World]:
-    async with catalogue_world(postgres_dsn) as made:
-        yield made
 
 
 def _without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,12 +164,12 @@ async def test_an_event_has_one_live_booking_and_goes_where_the_next_one_is(worl
     await world.event(second)
     catalogue = world.catalogue
     taken = Slot(second.venue_id, NOON, NOON + HOUR, 0, 0)
-    book = catalogue.add_booking
+    book = world.desk.add_booking
     refused = await book(ORGANIZER, event.event_id, "bkg_1", taken, None)
     assert reason(refused) is Reason.ALREADY_BOOKED
-    cancelled = done(await catalogue.cancel_booking(ORGANIZER, event.booking_id, None), Booking)
+    cancelled = done(await world.desk.cancel_booking(ORGANIZER, event.booking_id, None), Booking)
     assert cancelled.status is BookingStatus.CANCELLED
-    refused = await catalogue.cancel_booking(ORGANIZER, event.booking_id, None)
+    refused = await world.desk.cancel_booking(ORGANIZER, event.booking_id, None)
     assert refused == Rejection(Reason.ILLEGAL_TRANSITION, {"from": "CANCELLED", "to": "CANCELLED"})
     published = await catalogue.take_step(ORGANIZER, event.event_id, Step.PUBLISH, None)
     assert reason(published) is Reason.BOOKING_NOT_CONFIRMED

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import msgspec
-import pytest
 
 from engine.catalogue import Event, Once, Stored
 from engine.commands import Key
@@ -14,17 +12,10 @@ from tests.persistence.catalogue_world import (
     HOUR,
     NOON,
     World,
-    catalogue_world,
     done,
     draft,
     reason,
 )
-
-
-@pytest.fixture
-async def world(postgres_dsn: str) -> AsyncIterator[World]:
-    async with catalogue_world(postgres_dsn) as made:
-        yield made
 
 
 def _once(digest: bytes, fingerprint: bytes = b"f") -> Once:

@@ -1,6 +1,6 @@
 """What a running sale is told of the catalogue's changes, and what a crash in between leaves."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
@@ -17,17 +17,10 @@ from tests.persistence.catalogue_world import (
     NOON,
     ORGANIZER,
     World,
-    catalogue_world,
     done,
     draft,
     reason,
 )
-
-
-@pytest.fixture
-async def world(postgres_dsn: str) -> AsyncIterator[World]:
-    async with catalogue_world(postgres_dsn) as made:
-        yield made
 
 
 async def test_an_event_that_was_never_opened_changes_in_the_tables_alone(world: World) -> None:

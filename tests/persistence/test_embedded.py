@@ -15,12 +15,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from persistence.embedded import (
-    EmbeddedPostgres,
-    EmbeddedRedis,
-    EmbeddedServerError,
-    claim_data_folder,
-)
+from persistence.data_folder import EmbeddedServerError, claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -30,7 +26,8 @@ import asyncio, sys
 from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
-from persistence.embedded import EmbeddedPostgres, EmbeddedRedis, claim_data_folder
+from persistence.data_folder import claim_data_folder
+from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 
 async def main(folder):
     claim_data_folder(folder)

@@ -9,7 +9,7 @@ import pytest_asyncio
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Journal
 from persistence.journal import CorruptJournal, NodeName, PostgresJournal
-from persistence.migrations import MigrationError, assert_shards
+from persistence.migrations import MigrationError, settle_shards
 from tests.persistence.databases import fresh_database
 from tests.runtime.journal_contract import SHARD, JournalContract, batch, history, placed
 
@@ -122,12 +122,14 @@ async def test_a_journal_that_lost_its_end_is_not_written_on(dsn: str, pool: asy
     await journal.close()
 
 
-async def test_another_number_of_shards_is_refused(dsn: str, pool: asyncpg.Pool) -> None:
-    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
-    await journal.acquire(range(16))
+async def test_who_comes_first_settles_the_number_of_shards(dsn: str, pool: asyncpg.Pool) -> None:
+    """Also where a node takes some of them before the next one looks."""
     connection = await asyncpg.connect(dsn)
-    await assert_shards(connection, 16)
+    await settle_shards(connection, 16)
+    journal = PostgresJournal(dsn, pool, NodeName("one", "1"))
+    assert [(g.epoch, g.last_seq) for g in await journal.acquire([SHARD])] == [(1, 0)]
+    await settle_shards(connection, 16)
     with pytest.raises(MigrationError, match="16 shards, not 8"):
-        await assert_shards(connection, 8)
+        await settle_shards(connection, 8)
     await connection.close()
     await journal.close()

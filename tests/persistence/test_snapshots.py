@@ -27,8 +27,8 @@ FAR_MS = 1 << 42
 
 
 @pytest_asyncio.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
+async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(any_redis_url)
     yield client
     await client.aclose()
 

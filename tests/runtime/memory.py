@@ -1,4 +1,4 @@
-"""The runtime's ports in memory, and the ways in which the world can fail them.
+"""The runtime's ports in memory, and the ways in which the world can fail one node's use of them.
 
 Nothing is shared by reference: what goes in is encoded, what comes out is decoded.
 """
@@ -15,15 +15,15 @@ from engine import facts as f
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import (
     Batch,
-    Consumed,
     Grant,
+    Roster,
     Snapshot,
     SnapshotDelta,
     StoreUnavailable,
 )
+from tests.runtime.database import Database
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
@@ -59,81 +59,45 @@ class Gate:
             self.waiting -= 1
 
 
-class _Row(Struct, frozen=True):
-    shard_id: int
-    seq: int
-    sale_ids: frozenset[str]
-    batch: bytes
-
-
-class Lease(Struct):
-    incarnation: int
-    until_s: float
-    willing: bool
-
-
 class MemoryJournal:
-    """`fence=False` writes whoever asks: what the negative controls run on."""
+    """One node's journal in the database."""
 
-    def __init__(self, *, fence: bool = True) -> None:
-        self._fence = fence
-        self._epoch_by_shard: dict[int, int] = {}
-        self._last_seq_by_shard: dict[int, int] = {}
-        self._consumed_by_shard: dict[int, Consumed] = {}
-        self.owner_by_shard: dict[int, str | None] = {}
-        self.leases: dict[str, Lease] = {}  # by node
-        self.moved = asyncio.Event()  # set, and replaced, when a shard is given up
-        self._rows: list[_Row] = []
+    def __init__(
+        self, database: Database | None = None, node: str = "node", incarnation: str = "1"
+    ) -> None:
+        self.database = database or Database()
+        self._node = node
+        self._incarnation = incarnation
         self._late: list[Batch] = []
-        self.personal_keys: list[tuple[str, bytes]] = []
         self.away = False
         self.mishaps: deque[Mishap] = deque()  # of the next appends
         self.appends = Gate()
         self.reads = Gate()
         self.appended: list[int] = []  # how many batches each append had
 
-    async def acquire(self, shard_ids: Sequence[int], node: str = "node") -> list[Grant]:
+    async def acquire(self, shard_ids: Sequence[int]) -> list[Grant]:
         await asyncio.sleep(0)
         self._answer_if_here()
-        free = [s for s in shard_ids if self.owner_by_shard.get(s) not in self.living - {node}]
-        grants = [self._grant(shard_id) for shard_id in free]
-        self.owner_by_shard.update(dict.fromkeys(free, node))
-        self._late_ones_arrive()
-        return grants
+        taken = self.database.acquire(shard_ids, self._node, self._incarnation)
+        return await self._grants(taken)
 
     async def reacquire(self, grants: Sequence[Grant]) -> list[Grant]:
         await asyncio.sleep(0)
         self._answer_if_here()
-        held = [g.shard_id for g in grants if self._epoch_by_shard.get(g.shard_id) == g.epoch]
-        granted = [self._grant(shard_id) for shard_id in held]
-        self._late_ones_arrive()
-        return granted
+        return await self._grants(self.database.reacquire(grants))
+
+    async def _grants(self, shard_ids: list[int]) -> list[Grant]:
+        """The epochs are bumped; only what comes from now on is fenced."""
+        await asyncio.sleep(0)
+        grants = self.database.grants(shard_ids)
+        late, self._late = self._late, []
+        self._write(late)
+        return grants
 
     async def release(self, grant: Grant, successor: str | None) -> None:
         await asyncio.sleep(0)
         self._answer_if_here()
-        if self._epoch_by_shard.get(grant.shard_id) == grant.epoch:
-            self.owner_by_shard[grant.shard_id] = successor
-            self.moved.set()
-            self.moved = asyncio.Event()
-
-    @property
-    def living(self) -> set[str]:
-        now_s = asyncio.get_running_loop().time()
-        return {name for name, lease in self.leases.items() if lease.until_s > now_s}
-
-    def _late_ones_arrive(self) -> None:
-        late, self._late = self._late, []
-        self._write(late)
-
-    def _grant(self, shard_id: int) -> Grant:
-        epoch = self._epoch_by_shard.get(shard_id, 0) + 1
-        self._epoch_by_shard[shard_id] = epoch
-        consumed = self._consumed_by_shard.get(shard_id, Consumed())
-        return Grant(shard_id, epoch, self._last_seq(shard_id), consumed)
-
-    def _last_seq(self, shard_id: int) -> int:
-        return self._last_seq_by_shard.get(shard_id, 0)
+        self.database.release(grant, successor)
 
     def _answer_if_here(self) -> None:
         if self.away:
@@ -152,7 +116,7 @@ class MemoryJournal:
                 self._late += batches
                 raise OutcomeUnknown
             case Mishap.TAKEN_OVER:
-                await self.acquire([batch.shard_id for batch in batches], "another")
+                self.database.acquire([batch.shard_id for batch in batches], "another", "1")
             case Mishap.ANSWER_LOST:
                 self._write(batches)
                 raise OutcomeUnknown
@@ -160,64 +124,76 @@ class MemoryJournal:
 
     def _write(self, batches: Sequence[Batch]) -> frozenset[int]:
         self.appended.append(len(batches))
-        return frozenset(batch.shard_id for batch in batches if self._take(batch))
-
-    def _take(self, batch: Batch) -> bool:
-        mine = self._epoch_by_shard.get(batch.shard_id) == batch.epoch
-        last_seq = batch.seq - bool(batch.entries)
-        if self._fence and not (mine and self._last_seq(batch.shard_id) == last_seq):
-            return False
-        if batch.consumed is not None:
-            self._consumed_by_shard[batch.shard_id] = batch.consumed
-        if not batch.entries:
-            return True
-        self._last_seq_by_shard[batch.shard_id] = batch.seq
-        sale_ids = frozenset(entry.sale_id for entry in batch.entries)
-        self._rows.append(_Row(batch.shard_id, batch.seq, sale_ids, _encode(batch)))
-        self.personal_keys += batch.personal_keys
-        return True
+        return self.database.append(batches)
 
     async def landed(self, batch: Batch) -> bool:
         await asyncio.sleep(0)
         self._answer_if_here()
-        written = _encode(batch)
-        return any(row.batch == written for row in self._rows)
+        return self.database.landed(batch)
 
     async def suffix(self, shard_id: int, sale_id: str, after_seq: int) -> AsyncIterator[Batch]:
         await self.reads.pass_through()
         self._answer_if_here()
-        for row in list(self._rows):
-            if row.shard_id == shard_id and row.seq > after_seq and sale_id in row.sale_ids:
-                yield _decode_batch(row.batch)
-                await asyncio.sleep(0)
-                self._answer_if_here()
+        for batch in self.database.suffix(shard_id, sale_id, after_seq):
+            yield batch
+            await asyncio.sleep(0)
+            self._answer_if_here()
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
         await asyncio.sleep(0)
         self._answer_if_here()
-        pending: dict[str, str] = {}  # sale by order
-        cancelled: set[str] = set()
-        for entry in (e for shard_id in shard_ids for e in self.entries(shard_id)):
-            match entry.fact:
-                case f.OrderPlaced():
-                    pending[entry.fact.order_id] = entry.sale_id
-                case f.OrderCancelled() | f.OrderConfirmed():
-                    pending.pop(entry.fact.order_id, None)
-                case f.EventCancelled():
-                    cancelled.add(entry.sale_id)
-        return sorted(cancelled.union(pending.values()))
+        return self.database.unsettled(shard_ids)
 
     # What the tests read.
 
+    @property
+    def personal_keys(self) -> list[tuple[str, bytes]]:
+        return self.database.personal_keys
+
     def batches(self, shard_id: int) -> list[Batch]:
-        return [_decode_batch(row.batch) for row in self._rows if row.shard_id == shard_id]
+        return self.database.batches(shard_id)
 
     def entries(self, shard_id: int) -> list[f.Entry]:
-        return [entry for batch in self.batches(shard_id) for entry in batch.entries]
+        return self.database.entries(shard_id)
 
     def all_entries(self) -> list[f.Entry]:
-        """Every entry in the order of the commits."""
-        return [entry for row in self._rows for entry in _decode_batch(row.batch).entries]
+        return self.database.all_entries()
+
+
+class MemoryMembership:
+    """One process, by its node's name, among those of the database."""
+
+    def __init__(self, database: Database, node: str, incarnation: str, ttl_s: float) -> None:
+        self._database = database
+        self._node = node
+        self._incarnation = incarnation
+        self._ttl_s = ttl_s
+        self._joined = False
+        self._moves = 0  # that we know of
+        self.away = False
+
+    async def renew(self, *, willing: bool) -> Roster:
+        await self._reach()
+        accepted = self._database.renew(
+            self._node, self._incarnation, self._ttl_s, willing=willing, first=not self._joined
+        )
+        self._joined = True
+        await asyncio.sleep(0)
+        return self._database.roster(accepted=accepted)
+
+    async def leave(self) -> None:
+        await self._reach()
+        self._database.leave(self._node, self._incarnation)
+
+    async def changed(self, seconds: float) -> None:
+        if self._moves == self._database.moves:
+            await self._database.moved.heard(seconds)
+        self._moves = self._database.moves
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise JournalUnavailable
 
 
 class _Fast(Struct):

@@ -6,8 +6,9 @@ from datetime import timedelta
 from engine.commands import CancelEvent, ReadSale
 from engine.order import OrderStatus, OrderView
 from engine.state import SaleView
+from tests.runtime.desk import SECOND_MS
 from tests.runtime.memory import Mishap
-from tests.runtime.world import SALE, STRANGER, Node, World, a
+from tests.runtime.world import NEIGHBOUR, SALE, STRANGER, Node, World, a, until
 
 MINUTE_S = timedelta(minutes=1).total_seconds()
 MINUTE_MS = int(MINUTE_S * 1000)
@@ -161,3 +162,26 @@ async def test_the_clock_may_go_back_but_not_for_a_sale() -> None:
         await node.place()
     stamps = [entry.at_ms for entry in world.journal.all_entries()]
     assert stamps == sorted(stamps)
+
+
+async def test_a_sale_whose_load_is_cut_off_by_a_new_epoch_is_ended_all_the_same() -> None:
+    """It was loading because of its deadline, of which nobody else knew any more."""
+    world = World()
+    async with world.node() as node:
+        await node.open(SALE, NEIGHBOUR)
+        await node.place(sale_id=NEIGHBOUR, hold_ms=10 * SECOND_MS)
+        await node.kill()
+    world.journal.database.unsettled = lambda shard_ids: []  # type: ignore[method-assign]
+    async with world.node() as node:
+        await node.ask(ReadSale())
+        world.journal.reads.shut()
+        world.snapshots.away = True
+        node.supervisor.remind([NEIGHBOUR])
+        await until(lambda: world.journal.reads.waiting)
+        world.journal.mishaps.append(Mishap.LOST)
+        asked = node.ask(world.desk.place(SALE))
+        await asyncio.sleep(0.05)
+        world.journal.reads.open()
+        await asked
+        await asyncio.sleep(20)
+        assert world.kinds(NEIGHBOUR)[-1] == "OrderCancelled"

@@ -17,6 +17,7 @@ from engine.runtime.mailbox import LocalMailbox
 from engine.runtime.supervisor import Supervisor
 from engine.sale import apply
 from engine.state import SaleView
+from tests.runtime.database import Database
 from tests.runtime.desk import Desk, sale_in_shard
 from tests.runtime.journal_contract import audit
 from tests.runtime.memory import MemoryJournal, MemorySnapshots, Recorder
@@ -32,7 +33,7 @@ _T = TypeVar("_T")
 
 class World:
     def __init__(self, *, fence: bool = True) -> None:
-        self.journal = MemoryJournal(fence=fence)
+        self.journal = MemoryJournal(Database(fence=fence))
         self.snapshots = MemorySnapshots()
         self.clock = VirtualClock()
         self.observer = Recorder()

@@ -1,0 +1,1 @@
+"""Finding events: the feed from the catalogue, and the indexes it is found in."""

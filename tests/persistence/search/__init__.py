@@ -1,0 +1,1 @@
+"""Tests of finding events: one contract suite for the indexes, and what feeds them."""

@@ -1,0 +1,174 @@
+"""Buyers, payers and scanners. They ask any node, and with the same key again until it is definite.
+
+What each of them saw is kept: the answer, and between which two facts of the sale it was given.
+"""
+
+import asyncio
+from contextlib import suppress
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine import commands as c
+from engine import facts as f
+from engine import ids
+from engine.order import OrderView
+from engine.replies import Replayed, Reply
+from engine.runtime.faults import Fault
+from tests.runtime.desk import ADMIN, BALCONY, FLOOR, SECOND_MS, Desk, sale_in_shard
+from tests.runtime.simulation.host import SHARDS, Host
+from tests.runtime.simulation.weather import Story
+from tests.runtime.simulation.witness import Witness
+
+SALES = tuple(sale_in_shard(n % SHARDS, SHARDS, nth=n // SHARDS) for n in range(SHARDS + 1))
+HOLD_MS = 6 * SECOND_MS
+_TRIES_WHAT_HANGS = 0.1
+
+
+class Seen(Struct):
+    """What a client asked, and the definite answer it had in the end.
+
+    `after` and `before`: the sale's newest fact when the answered attempt began, and when the
+    answer came.
+    """
+
+    sale_id: str
+    command: c.Command
+    answer: Reply = None
+    answered: bool = False
+    after: int = 0
+    before: int = 0
+    attempts: int = 0
+
+
+class Crowd:
+    """`hosts` is the world's own list of who is there."""
+
+    def __init__(
+        self,
+        *,
+        hosts: list[Host],
+        random: Random,
+        desk: Desk,
+        witness: Witness,
+        story: Story,
+        patience_s: float,
+        calm: bool,
+    ) -> None:
+        self._hosts = hosts
+        self._random = random
+        self.desk = desk
+        self._witness = witness
+        self._story = story
+        self._patience_s = patience_s
+        self._calm = calm
+        self.seen: list[Seen] = []
+        self.looks: list[Seen] = []
+        self.tokens: list[tuple[str, bytes]] = []
+
+    async def open_sales(self, quantity: int) -> None:
+        for sale_id in SALES:
+            await self.insist(Seen(sale_id, self.desk.open_sale(quantity)))
+
+    async def come(self) -> None:
+        """One client's whole visit."""
+        sale_id = self._random.choice(SALES)
+        answer = await self.insist(Seen(sale_id, self._wish(sale_id)))
+        if isinstance(answer, f.OrderPlaced) and self._random.random() < 0.6:
+            await self._pay(sale_id, answer)
+
+    async def _pay(self, sale_id: str, order: f.OrderPlaced) -> None:
+        asked = await self.insist(Seen(sale_id, self.desk.request_payment(order.order_id)))
+        if isinstance(asked, OrderView) and asked.payment_id is not None:
+            paid = await self.insist(Seen(sale_id, self.desk.confirm(asked)))
+            assert isinstance(paid, OrderView)
+            self.tokens += [(sale_id, ticket.token) for ticket in paid.tickets]
+
+    def _wish(self, sale_id: str) -> c.Command:
+        random, desk = self._random, self.desk
+        dice = random.random()
+        if dice < 0.3:
+            return c.ReadSale()
+        tokens = [token for where, token in self.tokens if where == sale_id]
+        if tokens and dice < 0.45:
+            return desk.check_in(random.choice(tokens), device_id=random.choice("AB"))
+        orders = [
+            seen.answer.order_id
+            for seen in self.seen
+            if seen.sale_id == sale_id and isinstance(seen.answer, f.OrderPlaced)
+        ]
+        if orders and dice < 0.55:
+            return c.ReadOrder(random.choice(orders), ADMIN)
+        if orders and dice < 0.65:
+            return desk.cancel(random.choice(orders))
+        tier_id = random.choice((FLOOR, BALCONY))
+        return desk.place(sale_id, random.randint(1, 4), tier_id=tier_id, hold_ms=HOLD_MS)
+
+    async def insist(self, seen: Seen) -> Reply:
+        """Ask under the same key until there is a definite answer; how many faults, no matter."""
+        self.seen.append(seen)
+        number = len(self.seen)
+        while True:
+            host = self._any_host()
+            if host is not None:
+                try:
+                    await self._attempt(number, seen, host)
+                except (Fault, ConnectionError, TimeoutError) as fault:
+                    self._story.tell(f"#{number}", f"hears {fault!r} from {host.name}")
+                    if self._calm:
+                        raise AssertionError(f"#{number}: nothing was wrong") from fault
+                else:
+                    return view(seen.answer)
+            await asyncio.sleep(self._random.choice((0.1, 0.5)))
+            seen.command = self._again(seen.command)
+
+    def _any_host(self) -> Host | None:
+        serving = [host for host in self._hosts if host.serves]
+        hanging = [host for host in serving if host.life.paused]
+        if hanging and self._random.random() < _TRIES_WHAT_HANGS:
+            return self._random.choice(hanging)
+        return self._random.choice(serving) if serving else None
+
+    async def look(self, host: Host) -> None:
+        """Ask one node for every sale, and leave it at that if it has no answer."""
+        async with asyncio.TaskGroup() as looks:
+            for sale_id in SALES:
+                looks.create_task(self._look(Seen(sale_id, c.ReadSale()), host))
+
+    async def _look(self, seen: Seen, host: Host) -> None:
+        self.looks.append(seen)
+        with suppress(Fault, ConnectionError, TimeoutError):
+            await self._attempt(-len(self.looks), seen, host)
+
+    async def _attempt(self, number: int, seen: Seen, host: Host) -> None:
+        seen.attempts += 1
+        seen.after = self._witness.seq(seen.sale_id)
+        undisturbed = None if host.life.paused else host.disturbed
+        self._story.tell(f"#{number}", f"asks {host.name} {seen.sale_id[-4:]} {seen.command}")
+        patience_s = self._patience_s
+        if not self._calm:
+            patience_s = self._random.choice((1.0, patience_s / 2, patience_s))
+        try:
+            async with asyncio.timeout(patience_s):
+                seen.answer = await host.ask(seen.sale_id, seen.command)
+        except TimeoutError:
+            answered_by_now = patience_s == self._patience_s and host.disturbed == undisturbed
+            assert not answered_by_now, f"{host.name} does not answer #{number}"
+            raise
+        seen.answered = True
+        seen.before = self._witness.seq(seen.sale_id)
+        self._story.tell(f"#{number}", f"hears {seen.answer} from {host.name}")
+
+    def _again(self, command: c.Command) -> c.Command:
+        """A retry has the key of the first try, and an order id of its own."""
+        if not isinstance(command, c.PlaceOrder):
+            return command
+        sale_id = ids.event_of_order(command.order_id)
+        assert sale_id is not None
+        random = self.desk.random(ids.ORDER_RANDOM_BYTES)
+        return replace(command, order_id=ids.order_id(sale_id, random))
+
+
+def view(answer: Reply) -> Reply:
+    return answer.view if isinstance(answer, Replayed) else answer

@@ -1,0 +1,22 @@
+"""Waits for what must come true; how soon is the caller's promise."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+
+POLL_S = 0.01
+
+
+async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 20.0) -> None:
+    """Raises TimeoutError where the condition does not hold within so long."""
+    deadline = time.monotonic() + seconds
+    while not await _asked(condition):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s")
+        await asyncio.sleep(POLL_S)
+
+
+async def _asked(condition: Callable[[], Awaitable[object] | object]) -> object:
+    found = condition()
+    return await found if inspect.isawaitable(found) else found
