@@ -46,11 +46,11 @@ def main(
         "split": lambda: _alone(_split(in_flight, seconds, few)),
         "engine": lambda: _alone(_engine(seconds, few)),
         "memory": lambda: _alone(_memory()),
-        "sale": lambda: _alone(_sale(few)),
         "halls": lambda: _alone(_halls()),
         "import": lambda: _alone(_import()),
         "search": lambda: _search(few),
         "trending": lambda: _alone(_trending()),
+        "sale": lambda: _alone(_sale(few)),
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -137,30 +137,6 @@ async def _memory() -> Measurement:
         f" {memory.ORDERS_AN_HOUR} orders an hour, finished ones archived after an hour."
     )
     return measured("memory of a sale", "./run bench memory", conditions, figures)
-
-
-async def _sale(rounds: int) -> Measurement:
-    figures = []
-    for quantity in sale.TICKETS_AN_ORDER:
-        traced = await asyncio.to_thread(sale.traced_bytes, quantity)
-        resident = await asyncio.to_thread(sale.resident_bytes, quantity)
-        of = f"a live ticket, {quantity} an order"
-        figures.append(Figure(f"{of}, by tracemalloc", "bytes", [traced]))
-        figures.append(Figure(f"{of}, by what the process grows", "bytes", [resident]))
-    for quantity in sale.LOADED_WITH:
-        loads = await sale.loads(quantity, rounds)
-        for way, of_way in (("snapshot", loads.by_snapshot), ("replay", loads.by_replay)):
-            what = f"load by {way}, {quantity} an order"
-            figures.append(Figure(what, "s", [load.seconds for load in of_way]))
-            figures.append(Figure(f"{what}: CPU", "s", [load.cpu_s for load in of_way]))
-            still = [load.still_ms for load in of_way]
-            figures.append(Figure(f"{what}: longest step on the loop", "ms of CPU", still))
-    conditions = (
-        f"{sale.TICKETS:,} tickets in confirmed orders, each with one payment and two idempotency"
-        " keys of the last 24 hours, no personal data. Loads through the real Loader: the snapshot"
-        " out of Redis, the replay (three facts an order) out of the journal in Postgres."
-    )
-    return measured("a large sale", "./run bench sale", conditions, figures)
 
 
 async def _takeover(rounds: int) -> Measurement:
@@ -300,6 +276,30 @@ async def _trending() -> Measurement:
     )
     figures = await trending.figures(pairs=10)
     return measured("trending, beside projecting", "./run bench trending", conditions, figures)
+
+
+async def _sale(rounds: int) -> Measurement:
+    figures = []
+    for quantity in sale.TICKETS_AN_ORDER:
+        traced = await asyncio.to_thread(sale.traced_bytes, quantity)
+        resident = await asyncio.to_thread(sale.resident_bytes, quantity)
+        of = f"a live ticket, {quantity} an order"
+        figures.append(Figure(f"{of}, by tracemalloc", "bytes", [traced]))
+        figures.append(Figure(f"{of}, by what the process grows", "bytes", [resident]))
+    for quantity in sale.LOADED_WITH:
+        loads = await sale.loads(quantity, rounds)
+        for way, of_way in (("snapshot", loads.by_snapshot), ("replay", loads.by_replay)):
+            what = f"load by {way}, {quantity} an order"
+            figures.append(Figure(what, "s", [load.seconds for load in of_way]))
+            figures.append(Figure(f"{what}: CPU", "s", [load.cpu_s for load in of_way]))
+            still = [load.still_ms for load in of_way]
+            figures.append(Figure(f"{what}: longest step on the loop", "ms of CPU", still))
+    conditions = (
+        f"{sale.TICKETS:,} tickets in confirmed orders, each with one payment and two idempotency"
+        " keys of the last 24 hours, no personal data. Loads through the real Loader: the snapshot"
+        " out of Redis, the replay (three facts an order) out of the journal in Postgres."
+    )
+    return measured("a large sale", "./run bench sale", conditions, figures)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import asyncpg
 from msgspec.structs import replace
@@ -217,8 +218,8 @@ async def visible(times: int) -> Figure:
         path = f"/v1/events/{made['event_id']}"
         server.call("POST", f"{path}/publish", {}, token=organizer)
         took = [
-            await asyncio.to_thread(_shown, server.call, path, f"word{n}", organizer)
-            for n in range(times)
+            await asyncio.to_thread(_shown, server.call, path, uuid4().hex, organizer)
+            for _ in range(times)
         ]
     return Figure("a changed title is found", "ms", took)
 

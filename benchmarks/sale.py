@@ -25,7 +25,7 @@ from engine.runtime.actor import Actor
 from engine.runtime.loading import Loader
 from engine.runtime.ports import Batch, Grant
 from engine.runtime.saving import ENTITIES_MAX
-from gateway.node import SystemClock
+from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import NodeName, PostgresJournal

@@ -4,6 +4,7 @@ An index says which events were found; what is shown of them is read from the ca
 that has just been cancelled is not shown, whatever an index or a cache still says.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -48,17 +49,22 @@ class Remembered:
         self._ttl_s = ttl_s
         self._most = most
         self._values: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
+        self._making = asyncio.Lock()
 
     async def get(self, key: object, make: Callable[[], Awaitable[Any]]) -> Any:
+        if self._is_fresh(key):
+            return self._values[key][1]
+        async with self._making:  # a crowd that finds nothing waits for the first of it
+            if not self._is_fresh(key):
+                self._values[key] = (time.monotonic(), await make())
+                self._values.move_to_end(key)
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+            return self._values[key][1]
+
+    def _is_fresh(self, key: object) -> bool:
         known = self._values.get(key)
-        if known is not None and time.monotonic() - known[0] < self._ttl_s:
-            return known[1]
-        value = await make()
-        self._values[key] = (time.monotonic(), value)
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-        return value
+        return known is not None and time.monotonic() - known[0] < self._ttl_s
 
 
 async def results(

@@ -18,6 +18,7 @@ from persistence import venues
 from tests.persistence.catalogue_world import HOUR, NOON, ORGANIZER, World, done, draft
 
 REQUESTS = 10_000
+CROWDS_MAX = 5
 AT_ONCE = 200
 HALLS = 10
 
@@ -117,8 +118,11 @@ async def test_the_check_finds_overlaps_where_lock_and_constraint_are_both_off(
 ) -> None:
     monkeypatch.setattr(venues, "LOCKED", venues.LOCKED.removesuffix(" FOR NO KEY UPDATE"))
     await world.pool.execute("ALTER TABLE bookings DROP CONSTRAINT bookings_never_overlap")
-    crowd = await _crowd(world, REQUESTS // 5)
-    assert overlaps(crowd.live)
+    for _ in range(CROWDS_MAX):  # a race is a matter of chance: of one it may not come about
+        crowd = await _crowd(world, REQUESTS // 5)
+        if overlaps(crowd.live):
+            return
+    pytest.fail("nobody was let into a hall that was taken")
 
 
 def test_the_check_knows_a_refusal_that_is_unfounded() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.runtime.simulation.planted import first_seed
 from tests.runtime.simulation.scenario import Simulation
 
-SEEDS = int(os.environ.get("STAMPEDE_SEEDS", "60"))
+SEEDS = int(os.environ.get("STAMPEDE_SEEDS", "40"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -25,11 +25,17 @@ def test_the_same_seed_goes_the_same_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bug", "seed"),
+    "bug",
     [
-        ("no fence", 0),
+        "no fence",
+        "answer before commit",
+        "expiry is not journaled",
+        "snapshot one batch ahead",
+        "keys not restored",
+        "watermark one too low",
+        "a call is read twice",
     ],
 )
-def test_a_planted_bug_is_found(bug: str, seed: int) -> None:
+def test_a_planted_bug_is_found(bug: str) -> None:
     """The control: were this not so, the simulation would not look where it hurts."""
-    assert first_seed(bug, [seed]) == seed
+    assert first_seed(bug, range(10)) is not None

@@ -208,7 +208,9 @@ class Host:
             self._mailbox = mailbox
             self.listening = True
             await self._stop.wait()
-            await asyncio.wait([asyncio.create_task(self._ownership.resign())], timeout=HAND_OVER_S)
+            resigning = tasks.create_task(self._ownership.resign())
+            await asyncio.wait([resigning], timeout=HAND_OVER_S)
+            resigning.cancel()
             self.listening = False
             if self._open:
                 await asyncio.wait(list(self._open), timeout=CLOSE_S)

@@ -13,15 +13,16 @@ from unittest.mock import patch
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import snapshot
 from engine.commands import Command, Sweep
+from engine.digests import Digests
 from engine.facts import Entry
 from engine.replies import Reply
+from engine.runtime import loading
 from engine.runtime.actor import Actor
 from engine.runtime.faults import Fault, JournalUnavailable
 from engine.runtime.inbox import Inbox
 from engine.runtime.ownership import Ownership
-from engine.runtime.ports import Batch, Consumed, Grant, SnapshotDelta
+from engine.runtime.ports import Batch, Consumed, Grant, Snapshot, SnapshotDelta
 from engine.runtime.reading import Reader
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.turn import Part
@@ -159,13 +160,13 @@ def _snapshot_one_batch_ahead(self: Actor, entities_max: int) -> SnapshotDelta:
 _delta = Actor.delta
 
 
-def _restores_without_keys(entities: dict[str, bytes]) -> State:
-    state = _restore(entities)
-    state.keys.clear()
+async def _restores_without_keys(found: Snapshot) -> State:
+    state = await _restored(found)
+    state.keys = Digests(state.header.sale_id)
     return state
 
 
-_restore = snapshot.restore
+_restored = loading._restored
 
 
 # The inbox.
@@ -246,7 +247,7 @@ PLANTED = (
         _patch(Supervisor, "remind", _takes_over_without_looking_what_is_due),
     ),
     Planted("snapshot one batch ahead", _patch(Actor, "delta", _snapshot_one_batch_ahead)),
-    Planted("keys not restored", _patch(snapshot, "restore", _restores_without_keys)),
+    Planted("keys not restored", _patch(loading, "_restored", _restores_without_keys)),
     Planted("watermark one too low", _patch(Inbox, "progress", _watermark_one_too_low)),
     Planted("watermark one too high", _patch(Inbox, "progress", _watermark_one_too_high)),
     Planted("consumed when read", _patch(Inbox, "progress", _consumed_when_read)),
