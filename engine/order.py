@@ -64,7 +64,7 @@ class FirstAnswer(Struct, frozen=True, array_like=True, gc=False):
 class Order(Struct, array_like=True, gc=False):
     """`keys`: the idempotency keys of its last 24 hours, as `engine.keys` packs them.
 
-    What its sale finds it by stands first, see `snapshot.restoring`; the id comes last, so that
+    What its sale finds it by stands first, see `snapshot.Restoring`; the id comes last, so that
     `engine.orders` can leave it out.
     """
 

@@ -26,7 +26,7 @@ class TicketStatus(StrEnum):
 class Ticket(Struct, array_like=True, gc=False):
     """The `number`-th ticket of its order, for a place of the order's `line`-th item.
 
-    `replaced`: digests of its former tokens. What finds it stands first, see `snapshot.restoring`.
+    `replaced`: digests of its former tokens. What finds it stands first, see `snapshot.Restoring`.
     """
 
     token: bytes
