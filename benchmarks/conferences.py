@@ -7,15 +7,13 @@ that got it shares a day with it. One whose midnight the clocks skip has no such
 
 import asyncio
 import csv
-import gzip
 import os
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,34 +22,17 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.servers import Endpoint, stampede
+from loadtests.conferences import Conference, everything, moved
 
 YEARS = 14
 ORGANIZER = "bench"
 
-_DATA = files("loadtests") / "data" / "all_conferences.jsonl.gz"
 _CONTENT = """
 SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
     SELECT e::text AS line FROM events e UNION ALL SELECT b::text FROM bookings b
     UNION ALL SELECT i::text FROM imported_rows i UNION ALL SELECT v::text FROM venues v
 ) everything
 """
-
-
-class Conference(Struct, frozen=True):
-    """`start`, `end`: its first and its last day."""
-
-    name: str
-    start: date
-    end: date
-    city: str
-    country: str
-    lat: float
-    lon: float
-    timezone: str
-
-    @property
-    def hall(self) -> tuple[str, str]:
-        return self.city, self.country
 
 
 class Imported(Struct, frozen=True):
@@ -80,19 +61,7 @@ class Run(Struct, frozen=True):
 
 
 def conferences() -> list[Conference]:
-    lines = gzip.decompress(_DATA.read_bytes()).splitlines()
-    return [_moved(msgspec.json.decode(line, type=Conference)) for line in lines]
-
-
-def _moved(conference: Conference) -> Conference:
-    lasts = conference.end - conference.start
-    start = _years_on(conference.start)
-    return msgspec.structs.replace(conference, start=start, end=start + lasts)
-
-
-def _years_on(day: date) -> date:
-    leap_day = (day.month, day.day) == (2, 29)
-    return day.replace(year=day.year + YEARS, day=28 if leap_day else day.day)
+    return [moved(each, YEARS) for each in everything()]
 
 
 def conflicts(all_of_them: Sequence[Conference]) -> Iterator[int]:

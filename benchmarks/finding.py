@@ -19,11 +19,12 @@ import asyncpg
 from msgspec.structs import replace
 
 from benchmarks import relevance
-from benchmarks.judged import conferences, judged
+from benchmarks.judged import judged
 from benchmarks.relevance import AS_OF, Ask
 from benchmarks.results import Figure
 from benchmarks.servers import stampede
 from engine.finding import Document, Search
+from loadtests.conferences import everything
 from persistence.embedded import EmbeddedPostgres
 from persistence.migrations import migrate
 from persistence.search.postgres import SESSION, PostgresIndex
@@ -41,7 +42,7 @@ Write = Callable[[Sequence[Document]], Awaitable[None]]
 
 
 def catalogue(count: int) -> list[Document]:
-    real = conferences()
+    real = everything()
     made = []
     for number in range(1, count + 1):
         edition, place = divmod(number - 1, len(real))

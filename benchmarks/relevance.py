@@ -6,9 +6,10 @@ from datetime import UTC, datetime, time
 import msgspec
 from msgspec import Struct
 
-from benchmarks.judged import Conference, Judged, conferences, judged
+from benchmarks.judged import Judged, description, judged, prices
 from engine.catalogue import Category
 from engine.finding import Document, Found, Point, Search
+from loadtests.conferences import Conference, everything
 
 AS_OF = datetime(2023, 6, 1, tzinfo=UTC)
 LOOKED_AT = 10
@@ -26,7 +27,7 @@ class Scores(Struct, frozen=True):
 
 
 def documents() -> list[Document]:
-    return [document(number, each) for number, each in enumerate(conferences(), start=1)]
+    return [document(number, each) for number, each in enumerate(everything(), start=1)]
 
 
 def document(number: int, conference: Conference) -> Document:
@@ -35,7 +36,7 @@ def document(number: int, conference: Conference) -> Document:
         version=number,
         findable=True,
         title=conference.name,
-        description=conference.description,
+        description=description(conference),
         venue="Congress Centre",
         city=conference.city,
         country=conference.country,
@@ -44,7 +45,7 @@ def document(number: int, conference: Conference) -> Document:
         start_time=datetime.combine(conference.start, time(9), UTC),
         end_time=datetime.combine(conference.end, time(18), UTC),
         near=Point(conference.lat, conference.lon),
-        prices=conference.prices,
+        prices=prices(conference),
         available=True,
     )
 

@@ -1,12 +1,13 @@
-"""The conferences of the demo: real ones, moved by whole years so that they lie ahead."""
+"""Real conferences: a selection for the demo, moved by whole years to lie ahead; all of them."""
 
+import gzip
 from datetime import date, timedelta
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-SELECTION = Path(__file__).parent / "data" / "conferences.jsonl"
+FOLDER = Path(__file__).parent / "data"
 AHEAD_MIN = timedelta(days=2)
 
 
@@ -23,19 +24,37 @@ class Conference(Struct, frozen=True):
     lon: float
     timezone: str
 
+    @property
+    def hall(self) -> tuple[str, str]:
+        """Where there is one hall a city."""
+        return self.city, self.country
+
+
+def everything() -> list[Conference]:
+    """All of 2013 to 2027, in the order of the list."""
+    return _read(gzip.decompress((FOLDER / "all_conferences.jsonl.gz").read_bytes()))
+
 
 def upcoming(today: date) -> list[Conference]:
-    lines = SELECTION.read_bytes().splitlines()
-    return [_ahead(msgspec.json.decode(line, type=Conference), today) for line in lines]
+    return [_ahead(each, today) for each in _read((FOLDER / "conferences.jsonl").read_bytes())]
+
+
+def moved(conference: Conference, years: int) -> Conference:
+    """It lasts as long as before; the 29th of February becomes the 28th."""
+    start = _moved(conference.start, years)
+    end = start + (conference.end - conference.start)
+    return msgspec.structs.replace(conference, start=start, end=end)
+
+
+def _read(lines: bytes) -> list[Conference]:
+    return [msgspec.json.decode(line, type=Conference) for line in lines.splitlines()]
 
 
 def _ahead(conference: Conference, today: date) -> Conference:
     years = 0
     while _moved(conference.start, years) < today + AHEAD_MIN:
         years += 1
-    lasts = conference.end - conference.start
-    start = _moved(conference.start, years)
-    return msgspec.structs.replace(conference, start=start, end=start + lasts)
+    return moved(conference, years)
 
 
 def _moved(day: date, years: int) -> date:
