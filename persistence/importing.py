@@ -5,6 +5,7 @@ ring; the rows of one venue stay in the order of the file.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import asyncpg
 
@@ -12,7 +13,7 @@ from engine.catalogue import ImportedRow, Venue
 from engine.rejections import Rejection
 from persistence import venues
 from persistence.hire import Hire
-from persistence.transactions import Connection, reading
+from persistence.transactions import Connection, Undone, reading
 
 _KNOWN = """
 SELECT organizer_id, import_key FROM imported_rows
@@ -41,21 +42,15 @@ class EventImports:
         outcome_by_place: dict[int, bool | Rejection] = {}
         in_order = sorted(enumerate(rows), key=lambda numbered: numbered[1].event.venue_id)
         async with reading(self._pool) as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                known = await _known(connection, rows)
-                for place, row in in_order:
-                    is_known = _key(row) in known
-                    outcome_by_place[place] = not is_known and await self._add(connection, row)
-            except BaseException:
-                await transaction.rollback()
-                raise
-            refused = any(isinstance(o, Rejection) for o in outcome_by_place.values())
-            if dry_run or (all_or_none and refused):
-                await transaction.rollback()
-            else:
-                await transaction.commit()
+            with suppress(Undone):
+                async with connection.transaction():
+                    known = await _known(connection, rows)
+                    for place, row in in_order:
+                        is_known = _key(row) in known
+                        outcome_by_place[place] = not is_known and await self._add(connection, row)
+                    refused = any(isinstance(o, Rejection) for o in outcome_by_place.values())
+                    if dry_run or (all_or_none and refused):
+                        raise Undone
         return [outcome_by_place[place] for place in range(len(rows))]
 
     async def _add(self, connection: Connection, row: ImportedRow) -> bool | Rejection:

@@ -4,7 +4,7 @@ A refusal rolls its transaction back: it leaves nothing behind.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias, TypeVar
 
 import asyncpg
@@ -31,6 +31,10 @@ AWAY = (
 )
 
 
+class Undone(Exception):
+    """Raised in a transaction, and caught around it, to leave nothing behind."""
+
+
 @asynccontextmanager
 async def reading(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """A connection. Raises JournalUnavailable where the database is away."""
@@ -46,17 +50,11 @@ async def changing(
     Raises JournalUnavailable where nothing was begun, OutcomeUnknown where nobody can tell.
     """
     async with _connection(pool, OutcomeUnknown) as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            outcome = await work(connection)
-        except BaseException:
-            await transaction.rollback()
-            raise
-        if isinstance(outcome, Rejection):
-            await transaction.rollback()
-        else:
-            await transaction.commit()
+        with suppress(Undone):
+            async with connection.transaction():
+                outcome = await work(connection)
+                if isinstance(outcome, Rejection):
+                    raise Undone
     return outcome
 
 
