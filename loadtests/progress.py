@@ -5,8 +5,8 @@ It shows figures only: no token, no name, no mail address.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,15 +21,19 @@ LINE_S = 1.0
 LATENCIES_SHOWN = ("order", "payment", "availability", "scan")
 
 
+def shown(tally: Tally, console: Console) -> AbstractAsyncContextManager[None]:
+    return meanwhile(_live(tally, console) if console.is_terminal else _lines(tally, console))
+
+
 @asynccontextmanager
-async def shown(tally: Tally, console: Console) -> AsyncIterator[None]:
-    work = _live(tally, console) if console.is_terminal else _lines(tally, console)
-    showing = asyncio.create_task(work, name="progress")
+async def meanwhile(showing: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Show until the end of the block."""
+    task = asyncio.create_task(showing, name="progress")
     try:
         yield
     finally:
-        showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _live(tally: Tally, console: Console) -> None:

@@ -1,8 +1,7 @@
 """The nemesis' progress: live figures on a terminal, a plain line now and then anywhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from loadtests.nemesis.run import Nemesis
 from loadtests.nemesis.witness import Came
+from loadtests.progress import meanwhile
 
 LIVE_S = 0.25
 LINE_S = 5.0
@@ -18,15 +18,8 @@ SPARKS_MAX = 80
 _SPARKS = " ▁▂▃▄▅▆▇█"
 
 
-@asynccontextmanager
-async def shown(nemesis: Nemesis, console: Console) -> AsyncIterator[None]:
-    work = _live(nemesis, console) if console.is_terminal else _lines(nemesis, console)
-    showing = asyncio.create_task(work, name="progress")
-    try:
-        yield
-    finally:
-        showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
+def shown(nemesis: Nemesis, console: Console) -> AbstractAsyncContextManager[None]:
+    return meanwhile(_live(nemesis, console) if console.is_terminal else _lines(nemesis, console))
 
 
 async def _live(nemesis: Nemesis, console: Console) -> None:
