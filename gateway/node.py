@@ -64,6 +64,7 @@ from persistence.transactions import AWAY
 
 _HAND_OVER_S = 4.0
 _STOP_S = 4.0
+_CANCEL_AGAIN_S = 0.2
 _PROJECTOR_NICENESS = 5  # selling goes first
 _CONNECT_S = 5.0
 _WAIT_S = 0.5  # before a database that is away is asked again
@@ -428,8 +429,11 @@ async def _state(asked: Awaitable[object]) -> str:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+    """As often as it takes: on its way out a server that has gone may fail the task, and what lives
+    through that takes the cancellation for one more failure."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 async def _stop_deciding(supervisor: Supervisor, deciding: asyncio.Task[None]) -> None:
