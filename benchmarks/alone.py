@@ -4,6 +4,7 @@ import asyncio
 import os
 import tempfile
 import time
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class _Asking:
 
     def ask(self) -> None:
         number = next(self._numbers).to_bytes(8)
-        key = c.Key(self._run + number, bytes(16))
+        key = c.Key(blake2b(self._run + number, digest_size=16).digest(), bytes(16))
         order_id = ids.order_id(EVENT_ID, self._run[:4] + number)
         wanted = (c.Selection(TIER_ID, 2),)
         order = c.PlaceOrder(order_id, "bench", wanted, None, HOLD_MS, key)

@@ -16,7 +16,7 @@ from engine.runtime.ports import Clock, Mailbox
 from engine.sale import decide_again, decide_archived
 from engine.state import Archived
 
-LOOKS_MAX = 40
+PATIENCE_S = 2.0
 PAUSE_S = 0.05  # the projector is seldom further behind than this
 
 
@@ -36,7 +36,8 @@ class Archive:
 
     async def ask(self, sale_id: str, command: Command) -> Reply:
         """The sale's durable answer. Raises a Fault where there is none."""
-        for _ in range(LOOKS_MAX):
+        until_s = self._clock.monotonic_s() + PATIENCE_S
+        while self._clock.monotonic_s() < until_s:
             reply = await self._mailbox.ask(sale_id, command)
             archived = reply.view if isinstance(reply, Replayed) else reply
             if not isinstance(archived, Archived):

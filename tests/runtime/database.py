@@ -201,7 +201,16 @@ class Database:
 
     def all_entries(self) -> list[f.Entry]:
         """Every entry in the order of the commits."""
-        return [entry for row in self._rows for entry in _decode_batch(row.batch).entries]
+        return self.entries_since(0)
+
+    def entries_since(self, commits: int) -> list[f.Entry]:
+        """Those of the commits after the first `commits`."""
+        rows = self._rows[commits:]
+        return [entry for row in rows for entry in _decode_batch(row.batch).entries]
+
+    @property
+    def commits(self) -> int:
+        return len(self._rows)
 
 
 def _now_s() -> float:

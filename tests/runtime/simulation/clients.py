@@ -24,6 +24,7 @@ from tests.runtime.simulation.witness import Witness
 SALES = tuple(sale_in_shard(n % SHARDS, SHARDS, nth=n // SHARDS) for n in range(SHARDS + 1))
 HOLD_MS = 6 * SECOND_MS
 _TRIES_WHAT_HANGS = 0.1
+_PAYS_LATE = 0.25  # the hold is over, the order perhaps archived
 
 
 class Seen(Struct):
@@ -81,9 +82,21 @@ class Crowd:
     async def _pay(self, sale_id: str, order: f.OrderPlaced) -> None:
         asked = await self.insist(Seen(sale_id, self.desk.request_payment(order.order_id)))
         if isinstance(asked, OrderView) and asked.payment_id is not None:
-            paid = await self.insist(Seen(sale_id, self.desk.confirm(asked)))
+            if self._random.random() < _PAYS_LATE:
+                await asyncio.sleep(self._random.choice((HOLD_MS, 3 * HOLD_MS)) / 1000)
+            confirm = self.desk.confirm(asked)
+            paid = await self.insist(Seen(sale_id, confirm))
             assert isinstance(paid, OrderView)
             self.tokens += [(sale_id, ticket.token) for ticket in paid.tickets]
+            if paid.refund is not None:
+                await self._return(sale_id, confirm)
+
+    async def _return(self, sale_id: str, confirm: c.ConfirmOrder) -> None:
+        """The provider says whether the money is back; now and then not at the first time."""
+        outcomes = [True] if self._random.random() < 0.7 else [False, True]
+        for done in outcomes:
+            settle = c.SettleRefund(confirm.order_id, confirm.refund_id, done)
+            await self.insist(Seen(sale_id, settle))
 
     def _wish(self, sale_id: str) -> c.Command:
         random, desk = self._random, self.desk

@@ -17,6 +17,7 @@ from engine.runtime.ownership import Lease, Ownership
 from engine.runtime.ports import Mailbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
+from gateway.archive import Archive
 from tests.runtime.database import Database
 from tests.runtime.memory import MemoryJournal, MemoryMembership, MemorySnapshots
 from tests.runtime.memory_streams import MemoryStreams
@@ -27,6 +28,7 @@ from tests.runtime.simulation.links import (
     StreamsLink,
     Wire,
 )
+from tests.runtime.simulation.tables import FilesLink, Projector
 from tests.runtime.simulation.weather import Story, Weather
 from tests.runtime.simulation.witness import Witness
 from tests.runtime.virtual_time import NOON_MS, Life, VirtualClock, VirtualLoop
@@ -40,8 +42,9 @@ CLOSE_S = 2.0
 class Servers:
     """What outlives every node."""
 
-    def __init__(self, *, fence: bool = True) -> None:
+    def __init__(self, weather: Weather, *, fence: bool = True) -> None:
         self.database = Database(fence=fence)
+        self.projector = Projector(self.database, weather)
         self.streams = MemoryStreams()
         self.snapshots = MemorySnapshots()
 
@@ -115,6 +118,7 @@ class Host:
         self._on_end = on_end
         self._open: dict[asyncio.Future[Reply], None] = {}  # requests without a response
         observer = _Teller(weather.story, name)
+        self._files = FilesLink(servers.projector, self.to_database)
         journal = JournalLink(MemoryJournal(servers.database, name, incarnation), self.to_database)
         membership = MemoryMembership(servers.database, name, incarnation, LEASE.ttl_s)
         streams = StreamsLink(servers.streams, self.to_redis, witness)
@@ -204,7 +208,8 @@ class Host:
             deciding = tasks.create_task(self._supervisor.run())
             await self._ownership.begun.wait()
             remote = tasks.create_task(self._remote.run())
-            mailbox: Mailbox = NearestMailbox(self._supervisor, self._remote)
+            nearest = NearestMailbox(self._supervisor, self._remote)
+            mailbox: Mailbox = Archive(nearest, self._files, self.clock)
             self._mailbox = mailbox
             self.listening = True
             await self._stop.wait()

@@ -4,6 +4,7 @@ Each breaks one rule of the runtime by a patch of a few lines. A simulation that
 within a thousand seeds does not look where that rule holds.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -13,10 +14,12 @@ from unittest.mock import patch
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.commands import Command, Sweep
+from engine import archiving
+from engine.commands import Command, RecallOrder, Sweep
 from engine.digests import Digests
-from engine.facts import Entry
-from engine.replies import Reply
+from engine.facts import Entry, OrderRecalled
+from engine.order import view
+from engine.replies import Decision, Reply
 from engine.runtime import loading
 from engine.runtime.actor import Actor
 from engine.runtime.faults import Fault, JournalUnavailable
@@ -31,6 +34,7 @@ from tests.runtime.database import Database
 from tests.runtime.simulation import scenario
 from tests.runtime.simulation.host import LEASE, Servers
 from tests.runtime.simulation.scenario import Simulation
+from tests.runtime.simulation.tables import Projector
 
 
 class Planted(Struct, frozen=True):
@@ -169,6 +173,18 @@ async def _restores_without_keys(found: Snapshot) -> State:
 _restored = loading._restored
 
 
+# Leaving memory, and coming back.
+
+
+def _recalls_what_was_here_since(state: State, command: RecallOrder, now_ms: int) -> Decision:
+    found = state.order_by_id.get(command.order.order_id)
+    return [OrderRecalled(command.order)] if found is None else view(found, now_ms)
+
+
+def _tables_believed(self: Projector, sale_id: str) -> int:
+    return sys.maxsize
+
+
 # The inbox.
 
 _progress = Inbox.progress
@@ -248,6 +264,11 @@ PLANTED = (
     ),
     Planted("snapshot one batch ahead", _patch(Actor, "delta", _snapshot_one_batch_ahead)),
     Planted("keys not restored", _patch(loading, "_restored", _restores_without_keys)),
+    Planted(
+        "recalled though it was here since it was read",
+        _patch(archiving, "recall", _recalls_what_was_here_since),
+    ),
+    Planted("tables behind are believed", _patch(Projector, "reached", _tables_believed)),
     Planted("watermark one too low", _patch(Inbox, "progress", _watermark_one_too_low)),
     Planted("watermark one too high", _patch(Inbox, "progress", _watermark_one_too_high)),
     Planted("consumed when read", _patch(Inbox, "progress", _consumed_when_read)),

@@ -40,6 +40,7 @@ def limits(swarm: Swarm) -> Limits:
         sale_quota_max=10_000 if swarm.calm else 25,
         turn_letters_max=7,
         sweep_orders_max=2,
+        finished_order_kept_ms=SECOND_MS // 2,
         letter_ttl_s=swarm.letter_ttl_s,
         idle_ms=5 * SECOND_MS,
         deaths_max=1_000,
@@ -69,6 +70,9 @@ class Simulation:
         if isinstance(error, BaseException) and "callback" in str(context["message"]):
             self._fail(error)
 
+    def _projector_ended(self, projecting: "asyncio.Task[None]") -> None:
+        self._fail(None if projecting.cancelled() else projecting.exception())
+
     def _host_ended(self, error: BaseException | None) -> None:
         if not self._over:
             self._fail(error)
@@ -80,7 +84,7 @@ class Simulation:
     async def _run(self) -> None:
         weather = self._weather = Weather(self.swarm, self._random, self.story)
         witness = self._witness = Witness(self.story, SHARDS)
-        servers = self.servers = Servers()
+        servers = self.servers = Servers(weather)
         servers.database.on_taken = witness.taken
         self.story.tell("world", repr(self.swarm))
         self._trouble = Troublemaker(self._make_host, servers, weather)
@@ -91,9 +95,11 @@ class Simulation:
             desk=Desk(self._random.getrandbits(32)),
             witness=witness,
             story=self.story,
-            patience_s=2 * self.swarm.letter_ttl_s + 2,
+            patience_s=3 * self.swarm.letter_ttl_s + 4,
             calm=self.swarm.calm,
         )
+        projecting = asyncio.create_task(servers.projector.run())
+        projecting.add_done_callback(self._projector_ended)
         try:
             await self._live()
             self._audit()

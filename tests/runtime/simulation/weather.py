@@ -50,6 +50,7 @@ class Trouble(StrEnum):
     REDIS_OLDER = "redis came back older"
     SNAPSHOTS_AWAY = "snapshots away"
     SNAPSHOTS_EMPTIED = "snapshots emptied"
+    PROJECTOR_AWAY = "projector stands still"
     BUG = "a command kills its sale"
     STOP = "planned stop"
     JOIN = "join"
