@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.hot import event_on_sale
 from benchmarks.servers import Endpoint, stampede
+from benchmarks.stage import event_on_sale
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 
