@@ -84,7 +84,7 @@ class Outcome(Struct):
     """
 
     meant: int
-    statuses: Counter[int]
+    statuses: dict[int, int]
     late: int
     failed: int
     histogram: bytes
@@ -234,7 +234,7 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
         histogram.decode_and_add(outcome.histogram)
     return Outcome(
         sum(outcome.meant for outcome in outcomes),
-        sum((outcome.statuses for outcome in outcomes), Counter()),
+        sum((Counter(outcome.statuses) for outcome in outcomes), Counter()),
         sum(outcome.late for outcome in outcomes),
         sum(outcome.failed for outcome in outcomes),
         histogram.encode(),

@@ -58,7 +58,7 @@ async def steady(asked: Asked) -> list[Measurement]:
         for what, of_it in levels.items():
             figures += _figures(what, of_it)
         conditions = (
-            f"At {STEADY:.0%} of the most that {asked.in_flight} in flight got (median of {TRIALS}),"
+            f"At {STEADY:.0%} of the most with {asked.in_flight} in flight (median of {TRIALS}),"
             f" open loop, Poisson arrivals, {asked.seconds:g} s a round, in turns. {_generator()}"
             f" {await stage.durability(ours.dsn)}; logs, metrics, snapshots and projector on."
         )
@@ -107,8 +107,9 @@ async def _level(ours: Endpoint, stream: Stream, seconds: float) -> Level:
 
 def _figures(what: str, levels: Sequence[Level]) -> list[Figure]:
     figures = [Figure(f"{what}: asked", "a second", [one.meant_per_second for one in levels])]
-    for p in PERCENTILES:
-        figures.append(Figure(f"{what}: p{p:g}", "ms", [one.outcome.ms(p) for one in levels]))
+    figures += [
+        Figure(f"{what}: p{p:g}", "ms", [one.outcome.ms(p) for one in levels]) for p in PERCENTILES
+    ]
     late = [100 * one.outcome.late / one.outcome.meant for one in levels]
     figures.append(Figure(f"{what}: left late", "% of the requests", late))
     figures.append(Figure(f"{what}: failed", "requests", [one.outcome.failed for one in levels]))
