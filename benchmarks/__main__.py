@@ -18,8 +18,10 @@ from benchmarks import (
     journey,
     memory,
     moving,
+    plots,
     restart,
     sale,
+    soak,
     split,
     steady,
     trending,
@@ -27,7 +29,7 @@ from benchmarks import (
     without_http,
 )
 from benchmarks.asked import Asked
-from benchmarks.results import Measurement, keep
+from benchmarks.results import Measurement, keep, kept
 
 MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "onsale": hot.onsale,
@@ -44,6 +46,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "steady": steady.steady,
     "curve": steady.curve,
     "growth": growth.growth,
+    "soak": soak.soak,
     "restart": restart.measure,
     "takeover": moving.measure_takeovers,
     "handover": moving.measure_hand_overs,
@@ -56,14 +59,16 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "trending": trending.measure,
     "sale": sale.measure,
 }
+PLOTS = "plots"
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(MEASURE)))
+@click.argument("names", nargs=-1, type=click.Choice([*MEASURE, PLOTS]))
 @click.option("--rounds", type=int, help="Where unset, what the measurement thinks right.")
 @click.option("--note", default="", help="A sentence on the conditions, kept with the figures.")
 @click.option("--seconds", default=4.0, show_default=True, help="Of each side in each round.")
 @click.option("--in-flight", default=64, show_default=True)
+@click.option("--minutes", default=10.0, show_default=True, help="Of a soak.")
 @click.option("--dry", is_flag=True, help="Tell the figures, keep none of them.")
 def main(
     names: tuple[str, ...],
@@ -71,12 +76,14 @@ def main(
     note: str,
     seconds: float,
     in_flight: int,
+    minutes: float,
     dry: bool,
 ) -> None:
-    """Measure NAMES, or all of them."""
+    """Measure NAMES, or all of them but the soak, and draw; `plots` draws what was measured."""
     console = Console()
-    asked = Asked(rounds, seconds, in_flight)
-    for name in names or MEASURE:
+    asked = Asked(rounds, seconds, in_flight, minutes)
+    wanted = names or [name for name in MEASURE if name != "soak"]
+    for name in (name for name in wanted if name != PLOTS):
         new_loop = uvloop.new_event_loop
         with console.status(f"measuring {name}"), asyncio.Runner(loop_factory=new_loop) as runner:
             measurements = runner.run(_awaited(MEASURE[name](asked)))
@@ -87,6 +94,9 @@ def main(
             for figure in measurement.figures:
                 values = ", ".join(f"{value:.4g}" for value in figure.values)
                 console.print(f"{measurement.name}: {figure.what} {values} {figure.unit}")
+    if not dry:
+        for path in plots.draw(kept()):
+            console.print(f"drawn: {path}")
 
 
 async def _awaited(measuring: Awaitable[list[Measurement]]) -> list[Measurement]:
