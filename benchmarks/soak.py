@@ -106,6 +106,8 @@ def _lag(url: str) -> float:
 
 async def _audited(ours: Endpoint, outcome: Outcome) -> str:
     """In words; SystemExit where a promise is broken."""
+    await asyncio.sleep(2 * ENDS_AFTER_S)  # orders that leave memory are facts, too
+    await ours.until_quiet()
     report = await audit(ours.dsn, Seen(), ours.url, _QUIET_S_MAX)
     checks = [check for check in report.checks if check.name != _BROKEN_BY_BLINDNESS]
     if broken := [line for check in checks if not check.ok for line in check.lines()]:

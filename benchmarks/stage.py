@@ -76,7 +76,23 @@ def scans(event_id: str, token: str, tokens: Iterator[str]) -> Iterator[bytes]:
 
 async def sell(server: Endpoint, event_id: str, tier_id: str, tickets: int) -> None:
     """Orders of ten tickets that cost nothing, so confirmed at once."""
-    token = server.token("box_office", "bench")
+    await _bought(server, event_id, tier_id, tickets, server.token("box_office", "bench"))
+
+
+async def bought_tokens(server: Endpoint, event_id: str, tier_id: str, tickets: int) -> list[str]:
+    """The same, bought by one buyer, who is shown the tickets' tokens."""
+    token = server.token("buyer", "bench")
+    order_ids = await _bought(server, event_id, tier_id, tickets, token)
+    headers = {"Authorization": f"Bearer {token}"}
+    asking = (generator.get(f"/v1/orders/{order_id}", headers) for order_id in order_ids)
+    answers = await every(server, asking, len(order_ids), 200)
+    return [ticket["token"] for body in answers for ticket in json.loads(body)["tickets"]]
+
+
+async def _bought(
+    server: Endpoint, event_id: str, tier_id: str, tickets: int, token: str
+) -> list[str]:
+    """The orders' ids."""
     count = -(-tickets // SOLD_A_TIME)
     placing = orders_of(event_id, [(tier_id, SOLD_A_TIME)], token)
     order_ids = [json.loads(body)["order_id"] for body in await every(server, placing, count, 201)]
@@ -87,6 +103,7 @@ async def sell(server: Endpoint, event_id: str, tier_id: str, tickets: int) -> N
         for order_id in order_ids
     )
     await every(server, asking, count, 200)
+    return order_ids
 
 
 async def every(
