@@ -142,6 +142,10 @@ class Connection(web.RequestHandler):
         if not self._serving and self._in_order():
             self._next()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused or self._buffer_paused:  # else it would parse nothing, twice
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._resting is not None:  # what was asked for is decided all the same
             self._waiter, self._resting = self._resting, None
