@@ -50,8 +50,8 @@ def _ways(measurement: Measurement) -> dict[str, str]:
     p99 = _ending(medians, ": p99")
     cpu = _ending(medians, ": CPU of all processes")
     return {
-        "ways": picture.bars("Reservations, 64 in flight, one hot tier", "a second", speed),
-        "ways-p99": picture.bars("p99 of a reservation, 64 in flight", "ms", p99),
+        "ways": picture.bars("Reservations of one hot tier, closed loop", "a second", speed),
+        "ways-p99": picture.bars("p99 of a reservation, closed loop", "ms", p99),
         "ways-cpu": picture.bars("CPU of all processes", "µs a reservation", cpu),
     }
 
