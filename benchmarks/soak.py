@@ -35,6 +35,8 @@ MB = 1 << 20
 _LAG = "stampede_projection_lag_batches "
 _BROKEN_BY_BLINDNESS = "orders nobody saw were in doubt"  # the load keeps no list of its orders
 _QUIET_S_MAX = 120.0
+_RESTS_MAX = 40
+_REST_S = ENDS_AFTER_S + 5.0  # before its first orders end, a sale may be still for as long
 
 
 class Sample(Struct):
@@ -104,10 +106,23 @@ def _lag(url: str) -> float:
     return next(float(line.removeprefix(_LAG)) for line in lines if line.startswith(_LAG))
 
 
+async def _until_the_journal_rests(dsn: str) -> None:
+    """Orders end, and leave memory, by facts: until long after the last was placed."""
+    connection = await asyncpg.connect(dsn)
+    before = -1
+    for _ in range(_RESTS_MAX):
+        written = await connection.fetchval("SELECT sum(last_seq) FROM shards")
+        if written == before:
+            await connection.close()
+            return
+        before = written
+        await asyncio.sleep(_REST_S)
+    raise SystemExit("the journal does not come to rest")
+
+
 async def _audited(ours: Endpoint, outcome: Outcome) -> str:
     """In words; SystemExit where a promise is broken."""
-    await asyncio.sleep(2 * ENDS_AFTER_S)  # orders that leave memory are facts, too
-    await ours.until_quiet()
+    await _until_the_journal_rests(ours.dsn)
     report = await audit(ours.dsn, Seen(), ours.url, _QUIET_S_MAX)
     checks = [check for check in report.checks if check.name != _BROKEN_BY_BLINDNESS]
     if broken := [line for check in checks if not check.ok for line in check.lines()]:
@@ -118,7 +133,7 @@ async def _audited(ours: Endpoint, outcome: Outcome) -> str:
 
 
 async def _recounted(ours: Endpoint) -> str:
-    await ours.until_quiet()
+    await _until_the_journal_rests(ours.dsn)
     assert ours.folder is not None
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "fsck"),
