@@ -17,7 +17,6 @@ from benchmarks.turns import Side, Turn, figures, in_turns
 from engine.facts import ScanResult, TicketScanned
 
 OURS, BARE = "ours", "bare handler"
-CHECK_INS_PER_S_MAX = 14_000
 EVENTS = 1_000
 CROWD = 256
 TICKETS_IN = 2_000
@@ -110,7 +109,7 @@ async def doors(asked: Asked) -> list[Measurement]:
     """Durable check-ins a second at one event; every ticket is scanned once."""
     async with stampede() as ours:
         event_id, tier_id = stage.event_on_sale(ours, price=0)
-        tickets = int(asked.rounds_or(5) * asked.seconds * CHECK_INS_PER_S_MAX)
+        tickets = int(asked.rounds_or(5) * asked.seconds * stage.CHECK_INS_PER_S_MAX)
         await stage.sell(ours, event_id, tier_id, tickets)
         tokens = iter(await stage.sold_tokens(ours.dsn))
         turns = await _scanned(asked, ours, event_id, lambda: tokens)

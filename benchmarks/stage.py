@@ -17,6 +17,7 @@ from persistence.journal import decode
 
 PLACES = 10_000_000
 SOLD_A_TIME = 10
+CHECK_INS_PER_S_MAX = 25_000  # tickets are sold for as many
 
 
 def event_on_sale(server: Endpoint, price: int = 2_500, places: int = PLACES) -> tuple[str, str]:

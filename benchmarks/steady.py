@@ -19,7 +19,6 @@ STEADY = 0.7
 CURVE = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95)
 TRIALS = 3
 PERCENTILES = (50.0, 99.0, 99.9)
-CHECK_INS_PER_S_MAX = 14_000
 
 
 class Level(Struct):
@@ -36,7 +35,7 @@ async def steady(asked: Asked) -> list[Measurement]:
         sale, door = stage.event_on_sale(ours), stage.event_on_sale(ours, price=0)
         most_orders = await most_reservations(ours, sale, asked)
         scanned_s = asked.seconds * (TRIALS + 2 * STEADY * rounds + 1)
-        await stage.sell(ours, *door, int(CHECK_INS_PER_S_MAX * scanned_s))
+        await stage.sell(ours, *door, int(stage.CHECK_INS_PER_S_MAX * scanned_s))
         tickets = iter(await stage.sold_tokens(ours.dsn))
         scanner = ours.token("scanner", "bench", door[0])
         at_the_door = Side("", ours, lambda: stage.scans(door[0], scanner, tickets), 200)
