@@ -8,7 +8,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from benchmarks.open_loop import Outcome, Stream, run
+from benchmarks.open_loop import Outcome, Plan, Stream, run
 
 PER_SECOND, SECONDS = 100.0, 1.0
 STALL_S = 0.5
