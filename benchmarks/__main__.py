@@ -30,7 +30,7 @@ from benchmarks import (
     without_http,
 )
 from benchmarks.asked import Asked
-from benchmarks.results import Measurement, keep, kept
+from benchmarks.results import Measurement, keep, kept, told
 
 MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "onsale": hot.onsale,
@@ -94,8 +94,7 @@ def main(
             if not dry:
                 keep(measurement)
             for figure in measurement.figures:
-                values = ", ".join(f"{value:.4g}" for value in figure.values)
-                console.print(f"{measurement.name}: {figure.what} {values} {figure.unit}")
+                console.print(f"{measurement.name}: {told(figure)}", soft_wrap=True)
     if not dry:
         for path in plots.draw(kept()):
             console.print(f"drawn: {path}")
