@@ -36,6 +36,7 @@ from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
+from gateway.departures import depart, outgoing
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Finding, Ports, Readiness
@@ -221,6 +222,8 @@ class Node:
         database_url = self._needs.database_url
         self._do_until_the_end("projector", project(database_url, heal))
         self._start_feeding()
+        departing = depart(self._settings, self._name.incarnation, self._observer)
+        self._do_until_the_end("departures", departing)
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
@@ -325,6 +328,7 @@ class Node:
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
             finding=await self._finding(),
+            outgoing=outgoing(self._edge_pool),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():

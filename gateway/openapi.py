@@ -27,6 +27,7 @@ CODES_OF_THE_EDGE = {
     "bad_signature": 400,
     "unauthenticated": 401,
     "forbidden": 403,
+    "unknown_mail": 404,
     "unknown_path": 404,
     "unknown_provider": 404,
     "method_not_allowed": 405,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.catalogue import Category, Event, Venue
 from engine.finding import Found, Hit, Search, Suggestion, Trend
+from engine.outgoing import DeadMail
 from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
@@ -96,6 +97,28 @@ class Finding(Struct, frozen=True):
     trending: Trending
 
 
+class MailBooks(Protocol):
+    """What those on call see of the mails, and may do."""
+
+    async def counts(self) -> tuple[int, int]:
+        """How many wait, and how many were given up."""
+        ...
+
+    async def dead(self, after: int, limit: int) -> list[DeadMail]:
+        """Those that were given up, from the one after `after`."""
+        ...
+
+    async def try_again(self, mail_id: int) -> bool:
+        """False where there is no such dead mail."""
+        ...
+
+
+class Outgoing(Struct, frozen=True):
+    """What leaves the house."""
+
+    mails: MailBooks
+
+
 class Readiness(Struct, frozen=True):
     """Whether this process can serve, the reasons if not, and the state of each part."""
 
@@ -117,6 +140,7 @@ class Ports(Struct, frozen=True):
     projections: Projections
     payments: PaymentProvider | None
     finding: Finding
+    outgoing: Outgoing
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

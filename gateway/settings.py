@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     elasticsearch_url: str | None = None
     search_server: Literal["elasticsearch", "opensearch"] = "elasticsearch"  # behind that URL
     smtp_url: str | None = None
+    mail_from: Annotated[str, Meta(min_length=3, max_length=200)] = "Tickets <tickets@localhost>"
+    # Webhooks go to https only, and to no private address: but for tests, to this machine.
+    webhooks_to_localhost: Literal["on", "off"] = "off"
 
     @property
     def production(self) -> bool:
@@ -55,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def archive_folder(self) -> str:
         return self.archive_dir or f"{self.data_dir}/archive"
+
+    @property
+    def mail_folder(self) -> str:
+        return f"{self.data_dir}/mail"
 
 
 def read(environment: Mapping[str, str]) -> Settings:

@@ -8,6 +8,7 @@ from gateway.routes import (
     development,
     doors,
     events,
+    mails,
     operations,
     orders,
     payments,
@@ -36,5 +37,6 @@ ROUTES: list[Route] = [
     *search.ROUTES,
     *operations.ROUTES,
     *description.ROUTES,
+    *mails.ROUTES,
     *development.ROUTES,
 ]
