@@ -39,6 +39,7 @@ _NEXT = """
 SELECT mail_id, kind, subject, version, event_id, order_id, detail, sealed, delivered, attempts,
        created_at
 FROM mails WHERE state = 'waiting' AND due_at <= now() AND mail_id <> ALL($1::bigint[])
+    AND created_at > now() - interval '7 days'
 ORDER BY lane, due_at LIMIT 1
 """
 _END = "UPDATE mails SET state = $2, error = $3, sealed = NULL WHERE mail_id = $1"
