@@ -15,7 +15,7 @@ from engine.projection import PendingRefund
 from gateway.payments.provider import ProviderUnavailable
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports
-from gateway.telemetry import MAILS
+from gateway.telemetry import CALLS, MAILS
 
 REFUNDS_MAX = 100
 ENDED_MAX = 50
@@ -67,9 +67,11 @@ class Chores:
 
     async def count_outgoing(self) -> None:
         """Here, not where it is sent: a sender that is dead would not say what waits."""
-        waiting, dead = await self._ports.outgoing.mails.counts()
-        MAILS.labels("waiting").set(waiting)
-        MAILS.labels("dead").set(dead)
+        outgoing = self._ports.outgoing
+        for gauge, books in ((MAILS, outgoing.mails), (CALLS, outgoing.webhooks)):
+            waiting, dead = await books.counts()
+            gauge.labels("waiting").set(waiting)
+            gauge.labels("dead").set(dead)
 
     async def send_deposits_back(self) -> None:
         provider, bookings = self._ports.payments, self._ports.bookings

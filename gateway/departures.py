@@ -19,7 +19,9 @@ from gateway.mail.sender import Patience, Sender
 from gateway.mail.transport import KeptMail, SmtpTransport, Transport, smtp_server
 from gateway.ports import Outgoing
 from gateway.settings import Settings, SettingsError
+from gateway.webhooks.calling import Caller, Persistence
 from persistence.outgoing.mails import MailBooks, MailOutbox, send_alone
+from persistence.outgoing.webhooks import Deliveries, Webhooks, call_alone
 from persistence.reading import Projections
 from persistence.search.showing import CatalogueShowings
 from persistence.streams import RedisStreams, connect
@@ -28,7 +30,7 @@ _TIDY_EVERY_S = 60.0
 
 
 def outgoing(pool: asyncpg.Pool) -> Outgoing:
-    return Outgoing(MailBooks(pool))
+    return Outgoing(MailBooks(pool), Webhooks(pool))
 
 
 async def depart(settings: Settings, incarnation: str, observer: Observer) -> None:
@@ -68,10 +70,15 @@ async def depart(settings: Settings, incarnation: str, observer: Observer) -> No
         else:
             await Sender(outbox, composer, transport, Patience()).run()
 
+    async def call(deliveries: Deliveries) -> None:
+        localhost = settings.webhooks_reach_localhost
+        await Caller(deliveries, Persistence(), localhost=localhost).run()
+
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(remote.run(), name="remote mailbox")
             tasks.create_task(send_alone(database_url, send), name="mail")
+            tasks.create_task(call_alone(database_url, call), name="webhooks")
     finally:
         pool.terminate()
         await redis.aclose()

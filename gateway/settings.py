@@ -56,6 +56,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.mode == "production"
 
     @property
+    def webhooks_reach_localhost(self) -> bool:
+        return self.webhooks_to_localhost == "on" and not self.production
+
+    @property
     def archive_folder(self) -> str:
         return self.archive_dir or f"{self.data_dir}/archive"
 

@@ -18,6 +18,7 @@ from gateway.routes import (
     tickets,
     tiers,
     venues,
+    webhook_endpoints,
 )
 from gateway.routing import Route
 
@@ -37,6 +38,7 @@ ROUTES: list[Route] = [
     *search.ROUTES,
     *operations.ROUTES,
     *description.ROUTES,
+    *webhook_endpoints.ROUTES,
     *mails.ROUTES,
     *development.ROUTES,
 ]

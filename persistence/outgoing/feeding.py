@@ -142,7 +142,7 @@ def _delivery(entry: f.Entry) -> _DeliveryRow | None:
 
 
 async def _sold_out(connection: Connection, entries: Sequence[f.Entry]) -> list[_DeliveryRow]:
-    """Once an event: the first time that all its places are sold."""
+    """Once an event: the first time that all its places are sold, and are still when projected."""
     last = {e.sale_id: e for e in entries if isinstance(e.fact, f.OrderConfirmed)}
     found = await connection.fetch(_SOLD_OUT, list(last)) if last else []
     return [
