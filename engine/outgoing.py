@@ -29,13 +29,14 @@ class MailDetail(Struct, frozen=True, omit_defaults=True):
     """What a mail says beyond its order and event.
 
     `numbers`: of the order's tickets, those that it is about. `quantity`, `until_ms`: of an offer.
+    `sealed_for`: whose key opens the mail's `sealed`.
     """
 
     amount_minor: int = 0
     numbers: tuple[int, ...] = ()
     quantity: int = 0
     until_ms: int = 0
-    tier_id: str = ""
+    sealed_for: str = ""
 
 
 class Mail(Struct, frozen=True):

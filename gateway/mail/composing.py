@@ -70,8 +70,7 @@ class Composer:
         if mail.event_id not in found:
             return []
         event, venue = found[mail.event_id]
-        subject = mail.order_id or mail.subject
-        keys = await self._keys.personal_keys([subject])
+        keys = await self._keys.personal_keys([mail.order_id or mail.detail.sealed_for])
         if mail.order_id is None:
             return await self._to_who_waits(mail, keys, event, venue)
         view = await self._orders.ask(mail.event_id, ReadOrder(mail.order_id, _OURSELVES))
@@ -88,7 +87,7 @@ class Composer:
         self, mail: Mail, keys: Mapping[bytes, bytes], event: Event, venue: Venue
     ) -> list[Letter]:
         """An entry of the waitlist has its address sealed for itself."""
-        waiting = unseal(mail.sealed, keys, mail.subject, Buyer)
+        waiting = unseal(mail.sealed, keys, mail.detail.sealed_for, Buyer)
         address = sendable(waiting.email) if waiting and waiting.email else None
         if address is None:
             return []
