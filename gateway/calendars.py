@@ -5,15 +5,15 @@ The UID is the ticket's, so a file that is opened again replaces what the first 
 
 from datetime import UTC, datetime
 
-from icalendar import Calendar
-from icalendar import Event as Entry
-
 from engine.catalogue import Event, Venue
 from engine.lifecycle import EventStatus
 from gateway.pages import clean, place
 
 
 def ticket_ics(ticket_id: str, tier: str, event: Event, venue: Venue, made: datetime) -> bytes:
+    from icalendar import Calendar  # takes as long to load as all the rest, and is seldom needed
+    from icalendar import Event as Entry
+
     entry = Entry()
     entry.add("uid", f"{ticket_id}@stampede")
     entry.add("dtstamp", made.astimezone(UTC).replace(microsecond=0))

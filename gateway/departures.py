@@ -16,21 +16,17 @@ from gateway.archive import Archive
 from gateway.clock import SystemClock
 from gateway.mail.composing import Composer
 from gateway.mail.sender import Patience, Sender
-from gateway.mail.transport import KeptMail, SmtpTransport, Transport, smtp_server
-from gateway.ports import Outgoing
+from gateway.mail.smtp import SmtpTransport, smtp_server
+from gateway.mail.transport import KeptMail, Transport
 from gateway.settings import Settings, SettingsError
 from gateway.webhooks.calling import Caller, Persistence
-from persistence.outgoing.mails import MailBooks, MailOutbox, send_alone
-from persistence.outgoing.webhooks import Deliveries, Webhooks, call_alone
+from persistence.outgoing.mails import MailOutbox, send_alone
+from persistence.outgoing.webhooks import Deliveries, call_alone
 from persistence.reading import Projections
 from persistence.search.showing import CatalogueShowings
 from persistence.streams import RedisStreams, connect
 
 _TIDY_EVERY_S = 60.0
-
-
-def outgoing(pool: asyncpg.Pool) -> Outgoing:
-    return Outgoing(MailBooks(pool), Webhooks(pool))
 
 
 async def depart(settings: Settings, incarnation: str, observer: Observer) -> None:

@@ -36,10 +36,9 @@ from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
-from gateway.departures import depart, outgoing
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Finding, Ports, Readiness
+from gateway.ports import Finding, Outgoing, Ports, Readiness
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
@@ -48,6 +47,8 @@ from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
+from persistence.outgoing.mails import MailBooks
+from persistence.outgoing.webhooks import Webhooks
 from persistence.projector import project
 from persistence.reading import Projections
 from persistence.retention import retain
@@ -222,13 +223,17 @@ class Node:
         database_url = self._needs.database_url
         self._do_until_the_end("projector", project(database_url, heal))
         self._start_feeding()
-        departing = depart(self._settings, self._name.incarnation, self._observer)
-        self._do_until_the_end("departures", departing)
+        self._do_until_the_end("departures", self._depart())
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
             archiving = retain(database_url, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", archiving)
+
+    async def _depart(self) -> None:
+        from gateway.departures import depart  # half a second that no start should wait for
+
+        await depart(self._settings, self._name.incarnation, self._observer)
 
     def _start_feeding(self) -> None:
         """What is found is fed behind the projector."""
@@ -328,7 +333,7 @@ class Node:
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
             finding=await self._finding(),
-            outgoing=outgoing(self._edge_pool),
+            outgoing=Outgoing(MailBooks(self._edge_pool), Webhooks(self._edge_pool)),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():

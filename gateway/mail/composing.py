@@ -18,7 +18,8 @@ from engine.outgoing import Mail, MailKind
 from engine.replies import Reply
 from engine.runtime.ports import Clock
 from engine.ticket import TicketStatus, TicketView
-from gateway.mail.letters import Letter, letter, sendable
+from gateway.mail.letters import letter, sendable
+from gateway.mail.transport import Letter
 from gateway.mail.words import words
 from gateway.personal import Attendee, Buyer, unseal
 from gateway.rendering import attendee_of

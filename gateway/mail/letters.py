@@ -20,6 +20,7 @@ from msgspec import Struct
 from engine.catalogue import Event, Venue
 from engine.outgoing import Mail
 from gateway.calendars import ticket_ics
+from gateway.mail.transport import Letter
 from gateway.mail.words import Words
 from gateway.pages import clean, place
 from gateway.qr import qr_image
@@ -39,14 +40,6 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-class Letter(Struct, frozen=True):
-    """One message for one address."""
-
-    message_id: str
-    recipient: str
-    content: bytes
 
 
 class ShownTicket(Struct, frozen=True):

@@ -16,8 +16,14 @@ from msgspec import Struct
 
 from engine.outgoing import Mail
 from engine.runtime.faults import Fault
-from gateway.mail.letters import Letter
-from gateway.mail.transport import CONNECTIONS_MAX, Deferred, Refused, Transport, Unreachable
+from gateway.mail.transport import (
+    CONNECTIONS_MAX,
+    Deferred,
+    Letter,
+    Refused,
+    Transport,
+    Unreachable,
+)
 
 TIDY_EVERY = 1_000  # looks at an empty or full outbox
 

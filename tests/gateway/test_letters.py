@@ -15,7 +15,8 @@ from PIL import Image
 from engine.catalogue import Category, Event, Venue, VenueType
 from engine.lifecycle import EventStatus
 from engine.outgoing import Mail, MailDetail, MailKind
-from gateway.mail.letters import Letter, letter, sendable
+from gateway.mail.letters import letter, sendable
+from gateway.mail.transport import Letter
 from gateway.mail.words import words
 from gateway.ticket_pages import PrintedTicket
 
@@ -23,13 +24,38 @@ NOW = datetime(2031, 3, 1, 12, tzinfo=UTC)
 TOKENS = ("5b6d0d3e-2f11-4c25-9c1a-7f6d0e4a1b22", "0b6d0d3e-2f11-4c25-9c1a-7f6d0e4a1b23")
 ORDER = "ord_" + "1" * 36
 VENUE = Venue(
-    *("ven_1", "Hall", "Street 1\nBackyard", "Berlin", "Germany", 52.5, 13.4, 100),
-    *(VenueType.ARENA, Raw(b"{}"), "Europe/Berlin", True, 0, 0, "EUR"),
+    venue_id="ven_1",
+    name="Hall",
+    address="Street 1\nBackyard",
+    city="Berlin",
+    country="Germany",
+    latitude=52.5,
+    longitude=13.4,
+    capacity=100,
+    type=VenueType.ARENA,
+    facilities=Raw(b"{}"),
+    timezone="Europe/Berlin",
+    is_active=True,
+    hire_amount=0,
+    deposit_amount=0,
+    currency="EUR",
 )
 EVENT = Event(
-    *("evt_1", "ven_1", "orga", "bkg_1", "Rock & Roll", "", Category.CONCERT),
-    *(datetime(2031, 5, 1, 18, tzinfo=UTC), datetime(2031, 5, 1, 21, tzinfo=UTC)),
-    *(None, None, "EUR", 0.0, 0.0, EventStatus.ON_SALE),
+    event_id="evt_1",
+    venue_id="ven_1",
+    organizer_id="orga",
+    booking_id="bkg_1",
+    title="Rock & Roll",
+    description="",
+    category=Category.CONCERT,
+    start_time=datetime(2031, 5, 1, 18, tzinfo=UTC),
+    end_time=datetime(2031, 5, 1, 21, tzinfo=UTC),
+    cover_image_url=None,
+    age_restriction=None,
+    currency="EUR",
+    setup_hours_before=0.0,
+    teardown_hours_after=0.0,
+    status=EventStatus.ON_SALE,
 )
 
 

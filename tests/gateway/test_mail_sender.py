@@ -11,9 +11,9 @@ import pytest
 from msgspec import Struct
 
 from engine.outgoing import Mail
-from gateway.mail.letters import Letter
 from gateway.mail.sender import Patience, Sender
-from gateway.mail.transport import SmtpTransport, smtp_server
+from gateway.mail.smtp import SmtpTransport, smtp_server
+from gateway.mail.transport import Letter
 from persistence.outgoing.mails import MailBooks, MailOutbox
 from tests.persistence.databases import fresh_database
 from tests.post_office import TAKEN, PostOffice

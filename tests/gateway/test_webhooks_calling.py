@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -148,7 +149,7 @@ async def test_a_name_that_turns_to_the_inside_is_not_called(house: House) -> No
         await house.delivery(endpoint)
     async with house.calling(PublicResolver(localhost=False, resolver=Names("127.0.0.1"))):
         for endpoint in ("a", "b"):
-            await until(lambda e=endpoint: house.ended(e, "failed"))
+            await until(partial(house.ended, endpoint, "failed"))
             assert await house.latest(endpoint) == ("failed", 3, None, "forbidden address")
 
 

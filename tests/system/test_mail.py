@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -49,6 +50,10 @@ async def _holders(shop: Shop, event_id: str, tier_id: str, count: int = HOLDERS
 
 def _said(post: PostOffice, words: str) -> Counter[str]:
     return Counter(to for to, message in post.letters if words in message["Subject"])
+
+
+def _have_heard(post: PostOffice, share: int) -> bool:
+    return len(_said(post, "Cancelled")) >= share
 
 
 def _codes(message: EmailMessage) -> list[str]:
@@ -112,7 +117,7 @@ async def test_a_sender_that_is_killed_tells_every_holder_of_a_cancelled_event(
         assert (await shop.step(event_id, "cancel")).status == 200
         kills = 0
         for share in (HOLDERS // 4, HOLDERS // 2):
-            await until(lambda share=share: len(_said(post, "Cancelled")) >= share, 60)
+            await until(partial(_have_heard, post, share), 60)
             os.kill(await server.node_pid("projector"), signal.SIGKILL)
             kills += 1
         await until(lambda: set(_said(post, "Cancelled")) == set(emails), 60)
