@@ -13,7 +13,6 @@ from engine.commands import Role
 from engine.outgoing import Delivery, Endpoint, WebhookType
 from gateway.catalogue import new_id
 from gateway.http import (
-    REPLAYED_HEADER,
     Body,
     answer,
     decode,
@@ -23,6 +22,7 @@ from gateway.http import (
     page,
     page_cursor,
     page_limit,
+    replayed,
 )
 from gateway.problems import Problem, malformed, unprocessable
 from gateway.routing import ORGANIZERS, Route, ports_of, principal_of
@@ -98,7 +98,7 @@ def _replayed(endpoint: Endpoint, known: Endpoint) -> web.Response:
     if (known.url, known.events) != (endpoint.url, endpoint.events):
         raise unprocessable("idempotency_key_reused", "the same key with another body")
     first = replace(endpoint, created_at=known.created_at)
-    return answer(_shown(first, secret=known.secret), 201, {REPLAYED_HEADER: "true"})
+    return replayed(_shown(first, secret=known.secret), 201)
 
 
 async def read_all(request: web.Request) -> web.Response:
