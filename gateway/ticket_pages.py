@@ -37,7 +37,9 @@ class PrintedTicket(Struct, frozen=True):
 def ticket_pdf(
     tickets: Sequence[PrintedTicket], event: Event, venue: Venue, made: datetime
 ) -> bytes:
-    page = _TicketPage(f"Ticket: {clean(event.title)}", made)
+    said = (ticket.tier + (ticket.holder or "") for ticket in tickets)
+    letters = "".join((event.title, venue.name, venue.address, venue.city, venue.country, *said))
+    page = _TicketPage(f"Ticket: {clean(event.title)}", made, letters)
     for number, ticket in enumerate(tickets):
         if number:
             page.add_page()

@@ -123,10 +123,8 @@ class Sender:
         try:
             letters = await self._composer.compose(mail)
         except Fault as fault:  # the sale can't be asked just now: not the mail's fault
-            pause_s = self._patience.pause_s(1)
-            return await self._outbox.again(
-                mail.mail_id, pause_s, type(fault).__name__, counts=False
-            )
+            pause_s, error = self._patience.pause_s(0), type(fault).__name__
+            return await self._outbox.again(mail.mail_id, pause_s, error, counts=False)
         except Exception as bug:
             error = type(bug).__name__  # its sentence may hold what the mail was about
             self._log.error("mail not made", mail_id=mail.mail_id, error=error)

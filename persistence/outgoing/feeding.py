@@ -20,14 +20,14 @@ TOLD_WITHIN = timedelta(days=7)
 _encode = msgspec.json.Encoder().encode
 _NO_DETAIL = MailDetail()
 
-# Nobody to write to: nothing to write down.
+# Nobody to write to: nothing to write down. Attendees are named after the order is confirmed.
 _MAILS = """
 INSERT INTO mails (kind, subject, version, event_id, order_id, detail, lane)
 SELECT t.kind, t.subject, 0, t.event_id, t.order_id, t.detail, t.lane
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
     AS t (kind, subject, event_id, order_id, detail, lane)
 JOIN orders USING (order_id)
-WHERE orders.sealed IS NOT NULL OR EXISTS (
+WHERE orders.sealed IS NOT NULL OR t.kind <> 'order_confirmed' AND EXISTS (
     SELECT FROM tickets
     WHERE tickets.order_id = t.order_id AND tickets.sealed IS NOT NULL
 )

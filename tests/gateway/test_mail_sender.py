@@ -39,6 +39,7 @@ class Office(Struct):
     post: PostOffice
     connection: asyncpg.Connection
     pool: asyncpg.Pool
+    dsn: str
 
     async def mail(self, subject: str, lane: int = 0, **more: Any) -> None:
         row = {
@@ -84,8 +85,9 @@ async def office(postgres_dsn: str) -> AsyncIterator[Office]:
         asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool,
     ):
         connection = await asyncpg.connect(dsn)
-        yield Office(post, connection, pool)
-        await connection.close()
+        made = Office(post, connection, pool, dsn)
+        yield made
+        await made.connection.close()
 
 
 async def test_what_is_deferred_is_tried_again_until_it_is_taken(office: Office) -> None:
@@ -134,6 +136,27 @@ async def test_of_several_addressees_none_gets_it_twice_for_the_others(office: O
     async with office.sending():
         await until(lambda: office.ended("a@x.org,b@x.org,c@x.org", "sent"))
     assert [to for to, _ in office.post.letters] == ["a@x.org", "b@x.org", "c@x.org"]
+
+
+async def test_a_sender_that_dies_after_its_letter_was_taken_sends_the_same_letter_again(
+    office: Office,
+) -> None:
+    def taken_and_gone(address: str) -> str:
+        office.connection.terminate()
+        return TAKEN
+
+    office.post.answer = taken_and_gone
+    await office.mail("ann@x.org")
+    async with office.sending():
+        await until(lambda: office.post.letters)
+        await until(office.connection.is_closed)
+    assert (await office.state("ann@x.org"))[0] == "waiting"
+    office.post.answer = lambda address: TAKEN
+    office.connection = await asyncpg.connect(office.dsn)
+    async with office.sending():
+        await until(lambda: office.ended("ann@x.org", "sent"))
+    (_, first), (_, second) = office.post.letters
+    assert first.as_bytes() == second.as_bytes()
 
 
 async def test_single_mails_go_before_the_mass(office: Office) -> None:
