@@ -60,7 +60,7 @@ class Told(Struct, frozen=True):
 class Persistence(Struct, frozen=True):
     """How long is tried: three times as long after each failure; by default three days in all."""
 
-    attempts_max: int = 16
+    attempts_max: int = 20
     first_pause_s: float = 5.0
     pause_s_max: float = 6 * 60 * 60.0
 
