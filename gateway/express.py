@@ -41,7 +41,7 @@ from gateway.launcher import BACKLOG
 from gateway.problems import Problem, told
 from gateway.routing import Route
 
-_PREFIX = ["", "v1", "events"]
+_PREFIX = "/v1/events/"
 _SHUTDOWN_S = 2.0
 _NO_LOG: Any = None  # aiohttp's own; `RequestLog` has a line of every request
 
@@ -67,7 +67,7 @@ class Lane:
         self.mailbox = mailbox
         hot = [route for route in routes if route.hot is not None]
         self._route_by_end = {
-            (route.method, route.path.removeprefix("/v1/events/{event_id}/")): route
+            (route.method, route.path.removeprefix(f"{_PREFIX}{{event_id}}/")): route
             for route in hot
         }
 
@@ -75,9 +75,10 @@ class Lane:
         """The call, if it may go through here; else its body, if that has been read."""
         if not isinstance(message, RawRequestMessage):
             return None
-        *begin, event_id, end = message.path.split("/")[-5:]
+        path = message.path
+        event_id, _, end = path.removeprefix(_PREFIX).partition("/")
         route = self._route_by_end.get((message.method, end))
-        if route is None or begin != _PREFIX or not is_event(event_id):
+        if route is None or not path.startswith(_PREFIX) or not is_event(event_id):
             return None
         if (
             message.version != HttpVersion11
