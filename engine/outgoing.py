@@ -29,21 +29,16 @@ class MailDetail(Struct, frozen=True, omit_defaults=True):
     """What a mail says beyond its order and event.
 
     `numbers`: of the order's tickets, those that it is about. `quantity`, `until_ms`: of an offer.
-    `sealed_for`: whose key opens the mail's `sealed`.
     """
 
     amount_minor: int = 0
     numbers: tuple[int, ...] = ()
     quantity: int = 0
     until_ms: int = 0
-    sealed_for: str = ""
 
 
 class Mail(Struct, frozen=True):
-    """One to send. `delivered`: how many of its messages have been taken already.
-
-    `sealed`: whom to write to, where there is no order that says it.
-    """
+    """One to send. `delivered`: how many of its messages have been taken already."""
 
     mail_id: int
     kind: MailKind
@@ -52,7 +47,6 @@ class Mail(Struct, frozen=True):
     event_id: str
     order_id: str | None
     detail: MailDetail
-    sealed: bytes | None
     delivered: int
     attempts: int
     created_at: datetime

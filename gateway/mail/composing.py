@@ -71,9 +71,8 @@ class Composer:
         if mail.event_id not in found:
             return []
         event, venue = found[mail.event_id]
-        keys = await self._keys.personal_keys([mail.order_id or mail.detail.sealed_for])
-        if mail.order_id is None:
-            return await self._to_who_waits(mail, keys, event, venue)
+        assert mail.order_id is not None
+        keys = await self._keys.personal_keys([mail.order_id])
         view = await self._orders.ask(mail.event_id, ReadOrder(mail.order_id, _OURSELVES))
         if not isinstance(view, OrderView):
             return []
@@ -83,16 +82,6 @@ class Composer:
             printed = [_printed(view, ticket, keys, buyer, event) for ticket in addressee.tickets]
             letters.append(await self._letter(mail, part, addressee.address, printed, event, venue))
         return letters
-
-    async def _to_who_waits(
-        self, mail: Mail, keys: Mapping[bytes, bytes], event: Event, venue: Venue
-    ) -> list[Letter]:
-        """An entry of the waitlist has its address sealed for itself."""
-        waiting = unseal(mail.sealed, keys, mail.detail.sealed_for, Buyer)
-        address = sendable(waiting.email) if waiting and waiting.email else None
-        if address is None:
-            return []
-        return [await self._letter(mail, 0, address, [], event, venue)]
 
     async def _letter(
         self,

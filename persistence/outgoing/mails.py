@@ -36,13 +36,12 @@ WHERE order_id = ANY($4) AND (sealed IS NOT NULL OR EXISTS (
 ON CONFLICT (kind, subject, version) DO NOTHING
 """
 _NEXT = """
-SELECT mail_id, kind, subject, version, event_id, order_id, detail, sealed, delivered, attempts,
-       created_at
+SELECT mail_id, kind, subject, version, event_id, order_id, detail, delivered, attempts, created_at
 FROM mails WHERE state = 'waiting' AND due_at <= now() AND mail_id <> ALL($1::bigint[])
     AND created_at > now() - interval '7 days'
 ORDER BY lane, due_at LIMIT 1
 """
-_END = "UPDATE mails SET state = $2, error = $3, sealed = NULL WHERE mail_id = $1"
+_END = "UPDATE mails SET state = $2, error = $3 WHERE mail_id = $1"
 _AGAIN = """
 UPDATE mails SET due_at = now() + $2 * interval '1 second', attempts = attempts + $3, error = $4
 WHERE mail_id = $1
@@ -53,7 +52,7 @@ DELETE FROM mails WHERE mail_id IN (
 )
 """
 _TOO_LATE = """
-UPDATE mails SET state = 'dead', error = 'too late', sealed = NULL
+UPDATE mails SET state = 'dead', error = 'too late'
 WHERE state = 'waiting' AND created_at < now() - interval '7 days'
 """
 

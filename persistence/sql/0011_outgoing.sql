@@ -2,7 +2,7 @@
 -- Facts older than seven days are not told any more and rows are kept for thirty: so what is
 -- projected anew finds what has been told.
 
--- `sealed`: whom to write to, where no order says it. `lane`: 0 goes before 1.
+-- `lane`: 0 goes before 1.
 -- `delivered`: how many of its messages (one an addressee) have been taken.
 CREATE TABLE mails (
     mail_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -12,7 +12,6 @@ CREATE TABLE mails (
     event_id   text     NOT NULL,
     order_id   text,
     detail     text     NOT NULL,  -- JSON
-    sealed     bytea,
     lane       smallint NOT NULL,
     state      text     NOT NULL DEFAULT 'waiting'
         CHECK (state IN ('waiting', 'sent', 'nobody', 'dead')),

@@ -60,7 +60,7 @@ EVENT = Event(
 
 
 def _mail(kind: MailKind, detail: MailDetail | None = None) -> Mail:
-    return Mail(1, kind, ORDER, 0, "evt_1", ORDER, detail or MailDetail(), None, 0, 0, NOW)
+    return Mail(1, kind, ORDER, 0, "evt_1", ORDER, detail or MailDetail(), 0, 0, NOW)
 
 
 def _letter(mail: Mail, event: Event = EVENT, holder: str | None = "Ann", part: int = 0) -> Letter:
