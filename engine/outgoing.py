@@ -13,6 +13,7 @@ class MailKind(StrEnum):
     ORDER_CONFIRMED = "order_confirmed"
     ORDER_REFUNDED = "order_refunded"
     MONEY_RETURNED = "money_returned"  # it came for an order that can't have it
+    TICKET_REISSUED = "ticket_reissued"
     TICKET_RECEIVED = "ticket_received"  # by transfer: to who holds it now
     TICKET_GIVEN = "ticket_given"  # the same, to who held it
     OFFER_MADE = "offer_made"

@@ -29,6 +29,7 @@ _OURSELVES = Caller(Role.ADMIN, "mail")
 _GOOD = (TicketStatus.VALID, TicketStatus.USED)
 _ABOUT_GOOD_TICKETS = (
     MailKind.ORDER_CONFIRMED,
+    MailKind.TICKET_REISSUED,
     MailKind.EVENT_CHANGED,
     MailKind.EVENT_COMPLETED,
 )

@@ -36,6 +36,9 @@ def words(mail: Mail, tickets: int, event: Event, venue: Venue) -> Words:
         case MailKind.ORDER_CONFIRMED:
             yours = f"Your order {mail.order_id} is confirmed: {many}."
             return Words(f"Your {_noun(tickets)} for {title}", title, [yours, _CODE], True)
+        case MailKind.TICKET_REISSUED:
+            yours = "Your ticket has a new code. The former one is worth nothing now."
+            return Words(f"A new code for {title}", title, [yours, _CODE], True)
         case MailKind.TICKET_RECEIVED:
             yours = "A ticket has been transferred to you. Its former code is worth nothing now."
             return Words(f"Your ticket for {title}", title, [yours, _CODE], True)

@@ -23,9 +23,9 @@ _NO_DETAIL = MailDetail()
 # Nobody to write to: nothing to write down. Attendees are named after the order is confirmed.
 _MAILS = """
 INSERT INTO mails (kind, subject, version, event_id, order_id, detail, lane)
-SELECT t.kind, t.subject, 0, t.event_id, t.order_id, t.detail, t.lane
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
-    AS t (kind, subject, event_id, order_id, detail, lane)
+SELECT t.kind, t.subject, t.version, t.event_id, t.order_id, t.detail, t.lane
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[])
+    AS t (kind, subject, version, event_id, order_id, detail, lane)
 JOIN orders USING (order_id)
 WHERE orders.sealed IS NOT NULL OR t.kind <> 'order_confirmed' AND EXISTS (
     SELECT FROM tickets
@@ -58,6 +58,7 @@ GROUP BY event_id HAVING bool_and(sold >= quantity)
 class _MailRow(Struct, frozen=True):
     kind: MailKind
     subject: str
+    version: int
     event_id: str
     order_id: str
     detail: str
@@ -107,15 +108,25 @@ def _mail(entry: f.Entry) -> _MailRow | None:
             subject = fact.order_id if unwound else fact.refund_id
             detail = MailDetail(fact.amount_minor, fact.ticket_numbers)
             return _row_of(kind, subject, event_id, fact.order_id, detail)
+        case f.TicketReissued():
+            ticket_id = ids.ticket_id(fact.order_id, fact.number)
+            detail = MailDetail(numbers=(fact.number,))
+            kind = MailKind.TICKET_REISSUED
+            return _row_of(kind, ticket_id, event_id, fact.order_id, detail, entry.seq)
         case _:
             return None
 
 
 def _row_of(
-    kind: MailKind, subject: str, event_id: str, order_id: str, detail: MailDetail = _NO_DETAIL
+    kind: MailKind,
+    subject: str,
+    event_id: str,
+    order_id: str,
+    detail: MailDetail = _NO_DETAIL,
+    version: int = 0,
 ) -> _MailRow:
     lane = 1 if kind in MASS else 0
-    return _MailRow(kind, subject, event_id, order_id, _encode(detail).decode(), lane)
+    return _MailRow(kind, subject, version, event_id, order_id, _encode(detail).decode(), lane)
 
 
 def _delivery(entry: f.Entry) -> _DeliveryRow | None:

@@ -59,7 +59,7 @@ EVENT = Event(
 )
 
 
-def _mail(kind: MailKind, detail: MailDetail | None = None) -> Mail:
+def mail_about(kind: MailKind, detail: MailDetail | None = None) -> Mail:
     return Mail(1, kind, ORDER, 0, "evt_1", ORDER, detail or MailDetail(), 0, 0, NOW)
 
 
@@ -82,7 +82,7 @@ def _parts(message: EmailMessage, media: str) -> list[EmailMessage]:
 
 
 def test_the_codes_stand_in_the_mail_and_the_tickets_are_attached() -> None:
-    message = _parsed(_letter(_mail(MailKind.ORDER_CONFIRMED)))
+    message = _parsed(_letter(mail_about(MailKind.ORDER_CONFIRMED)))
     pictures = _parts(message, "image/png")
     shown = [Image.open(io.BytesIO(part.get_content())) for part in pictures]
     assert [found.text for i in shown for found in zxingcpp.read_barcodes(i)] == list(TOKENS)
@@ -100,7 +100,9 @@ def test_the_codes_stand_in_the_mail_and_the_tickets_are_attached() -> None:
 
 def test_html_of_others_is_text() -> None:
     event = replace(EVENT, title="<script>alert(1)</script>")
-    message = _parsed(_letter(_mail(MailKind.ORDER_CONFIRMED), event, '<img src=x onerror="x">'))
+    message = _parsed(
+        _letter(mail_about(MailKind.ORDER_CONFIRMED), event, '<img src=x onerror="x">')
+    )
     (page,) = _parts(message, "text/html")
     assert "<script>" not in page.get_content()
     assert "<img src=x" not in page.get_content()
@@ -112,7 +114,7 @@ def test_html_of_others_is_text() -> None:
 )
 def test_a_title_stays_on_its_line_in_the_headers(title: str) -> None:
     made = _letter(
-        _mail(MailKind.ORDER_CONFIRMED), replace(EVENT, title=title), "Eve\r\nCc: e@x.org"
+        mail_about(MailKind.ORDER_CONFIRMED), replace(EVENT, title=title), "Eve\r\nCc: e@x.org"
     )
     message = _parsed(made)
     assert {name.lower() for name in message} == {
@@ -145,7 +147,7 @@ def test_what_is_not_one_address_is_not_written_to(address: str, sent_to: str | 
 
 
 def test_the_same_mail_has_the_same_id_and_another_one_has_not() -> None:
-    mail = _mail(MailKind.ORDER_CONFIRMED)
+    mail = mail_about(MailKind.ORDER_CONFIRMED)
     first = _letter(mail).message_id
     assert first == _letter(replace(mail, mail_id=7, attempts=3)).message_id
     others = {
@@ -158,13 +160,17 @@ def test_the_same_mail_has_the_same_id_and_another_one_has_not() -> None:
 
 
 @pytest.mark.parametrize("kind", MailKind)
-def test_every_kind_has_its_words_and_only_two_have_codes(kind: MailKind) -> None:
+def test_every_kind_has_its_words_and_only_three_have_codes(kind: MailKind) -> None:
     detail = MailDetail(amount_minor=123_450, quantity=2, until_ms=1_930_000_000_000)
-    message = _parsed(_letter(_mail(kind, detail)))
+    message = _parsed(_letter(mail_about(kind, detail)))
     assert "Rock & Roll" in message["Subject"]
-    with_codes = kind in (MailKind.ORDER_CONFIRMED, MailKind.TICKET_RECEIVED)
+    with_codes = kind in (
+        MailKind.ORDER_CONFIRMED,
+        MailKind.TICKET_RECEIVED,
+        MailKind.TICKET_REISSUED,
+    )
     assert bool(_parts(message, "image/png")) is with_codes
-    assert (TOKENS[0].encode() in _letter(_mail(kind, detail)).content) is with_codes
+    assert (TOKENS[0].encode() in _letter(mail_about(kind, detail)).content) is with_codes
     (text,) = _parts(message, "text/plain")
     money_back = kind in (
         MailKind.ORDER_REFUNDED,

@@ -1,5 +1,6 @@
 """Mails in development: kept, listed, and shown where nothing in them can run."""
 
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,28 @@ async def test_a_mail_is_kept_and_shown_in_a_sandbox(shop: Shop) -> None:
     assert b'src="data:image/png;base64,' in inner.body and b"cid:" not in inner.body
     raw = await shop.call("GET", f"{path}/raw")
     assert raw.headers["Content-Type"] == "message/rfc822"
+
+
+async def test_a_new_code_is_mailed_each_time(shop: Shop) -> None:
+    address, order = await _order(shop, "Gig")
+    path = f"/v1/tickets/{order['tickets'][0]['ticket_id']}/reissue"
+    told: set[str] = set()
+    for _ in range(2):
+        assert (await shop.organize("POST", path, key=uuid4().hex)).status == 200
+        await until(partial(_another, shop, address, told))
+        (new,) = await _codes_mailed(shop, address) - told
+        token = (await shop.read(order["order_id"]))["tickets"][0]["token"]
+        assert token in (await shop.call("GET", f"/dev/mail/{new}")).body["text"]
+        told.add(new)
+
+
+async def _another(shop: Shop, address: str, told: set[str]) -> bool:
+    return bool(await _codes_mailed(shop, address) - told)
+
+
+async def _codes_mailed(shop: Shop, address: str) -> set[str]:
+    kept = (await shop.call("GET", "/dev/mail")).body["items"]
+    return {m["mail_id"] for m in kept if m["to"] == address and "new code" in m["subject"]}
 
 
 @pytest.mark.parametrize("name", ["nothing", "..%2Fsecrets", "%2e%2e", "a.b"])
