@@ -15,6 +15,7 @@ from engine.projection import PendingRefund
 from gateway.payments.provider import ProviderUnavailable
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports
+from gateway.telemetry import CALLS, MAILS
 
 REFUNDS_MAX = 100
 ENDED_MAX = 50
@@ -47,6 +48,7 @@ class Chores:
             every(0.5, "send deposits back", self.send_deposits_back),
             every(5.0, "lapse unpaid bookings", self.lapse_unpaid_bookings),
             every(5.0, "bring back astray bookings", self.bring_back_astray_bookings),
+            every(5.0, "count what waits to leave", self.count_outgoing),
         ]
         if isinstance(self._ports.payments, Sandbox):
             chores.append(every(2.0, "repeat webhooks", self._ports.payments.tell_the_untold))
@@ -62,6 +64,14 @@ class Chores:
 
     async def bring_back_astray_bookings(self) -> None:
         await self._ports.bookings.bring_back_astray(ASTRAY_MAX)
+
+    async def count_outgoing(self) -> None:
+        """Here, not where it is sent: a sender that is dead would not say what waits."""
+        outgoing = self._ports.outgoing
+        for gauge, books in ((MAILS, outgoing.mails), (CALLS, outgoing.webhooks)):
+            waiting, dead = await books.counts()
+            gauge.labels("waiting").set(waiting)
+            gauge.labels("dead").set(dead)
 
     async def send_deposits_back(self) -> None:
         provider, bookings = self._ports.payments, self._ports.bookings

@@ -37,7 +37,7 @@ from gateway.clock import SystemClock
 from gateway.express import Lane, serve
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Finding, Ports, Readiness
+from gateway.ports import Finding, Outgoing, Ports, Readiness
 from gateway.routes import ROUTES
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
@@ -47,6 +47,8 @@ from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
+from persistence.outgoing.mails import MailBooks
+from persistence.outgoing.webhooks import Webhooks
 from persistence.projector import project
 from persistence.reading import Projections
 from persistence.retention import retain
@@ -221,11 +223,17 @@ class Node:
         database_url = self._needs.database_url
         self._do_until_the_end("projector", project(database_url, heal))
         self._start_feeding()
+        self._do_until_the_end("departures", self._depart())
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
             archiving = retain(database_url, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", archiving)
+
+    async def _depart(self) -> None:
+        from gateway.departures import depart  # half a second that no start should wait for
+
+        await depart(self._settings, self._name.incarnation, self._observer)
 
     def _start_feeding(self) -> None:
         """What is found is fed behind the projector."""
@@ -325,6 +333,7 @@ class Node:
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
             finding=await self._finding(),
+            outgoing=Outgoing(MailBooks(self._edge_pool), Webhooks(self._edge_pool)),
         )
         app = build(ports, self._readiness)
         await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))

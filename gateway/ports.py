@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from engine.catalogue import Category, Event, Venue
 from engine.finding import Found, Hit, Search, Suggestion, Trend
+from engine.outgoing import DeadMail, Delivery, Endpoint
 from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
@@ -96,6 +97,59 @@ class Finding(Struct, frozen=True):
     trending: Trending
 
 
+class MailBooks(Protocol):
+    """What those on call see of the mails, and may do."""
+
+    async def counts(self) -> tuple[int, int]:
+        """How many wait, and how many were given up."""
+        ...
+
+    async def dead(self, after: int, limit: int) -> list[DeadMail]:
+        """Those that were given up, from the one after `after`."""
+        ...
+
+    async def try_again(self, mail_id: int) -> bool:
+        """False where there is no such dead mail."""
+        ...
+
+
+class Webhooks(Protocol):
+    """Organizers' endpoints. `organizer_id` None: of all organizers."""
+
+    async def add(self, endpoint: Endpoint, most: int) -> bool:
+        """False where the organizer has so many already."""
+        ...
+
+    async def of(self, organizer_id: str | None, after: str, limit: int) -> list[Endpoint]:
+        """By id, from the one after `after`."""
+        ...
+
+    async def find(self, organizer_id: str | None, endpoint_id: str) -> Endpoint | None: ...
+
+    async def set_active(self, endpoint_id: str, active: bool) -> None: ...
+
+    async def remove(self, endpoint_id: str) -> None: ...
+
+    async def deliveries(self, endpoint_id: str, before: int, limit: int) -> list[Delivery]:
+        """Newest first, from the one before `before`."""
+        ...
+
+    async def redeliver(self, endpoint_id: str, delivery_id: int) -> bool:
+        """Call again, whatever became of it; False where there is no such delivery."""
+        ...
+
+    async def counts(self) -> tuple[int, int]:
+        """How many calls wait, and how many were given up."""
+        ...
+
+
+class Outgoing(Struct, frozen=True):
+    """What leaves the house."""
+
+    mails: MailBooks
+    webhooks: Webhooks
+
+
 class Readiness(Struct, frozen=True):
     """Whether this process can serve, the reasons if not, and the state of each part."""
 
@@ -117,6 +171,7 @@ class Ports(Struct, frozen=True):
     projections: Projections
     payments: PaymentProvider | None
     finding: Finding
+    outgoing: Outgoing
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

@@ -21,6 +21,7 @@ from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
 from persistence.alone import alone
 from persistence.journal import decode
+from persistence.outgoing.feeding import feed
 
 ROWS_MAX = 200
 IDLE_S = 0.05
@@ -89,6 +90,7 @@ class Projector:
                 await self._connection.execute(statement, *columns)
             for event_id, fact in fold.configured:
                 await self._heal(self._connection, event_id, fact)
+            await feed(self._connection, entries)
             await self._connection.execute(_ADVANCE, shard_id, rows[-1]["seq"])
         return len(rows)
 

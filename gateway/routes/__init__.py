@@ -8,14 +8,17 @@ from gateway.routes import (
     development,
     doors,
     events,
+    mails,
     operations,
     orders,
     payments,
     search,
     series,
+    ticket_files,
     tickets,
     tiers,
     venues,
+    webhook_endpoints,
 )
 from gateway.routing import Route
 
@@ -26,6 +29,7 @@ ROUTES: list[Route] = [
     *attendees.ROUTES,
     *availability.ROUTES,
     *tickets.ROUTES,
+    *ticket_files.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
     *series.ROUTES,
@@ -34,5 +38,7 @@ ROUTES: list[Route] = [
     *search.ROUTES,
     *operations.ROUTES,
     *description.ROUTES,
+    *webhook_endpoints.ROUTES,
+    *mails.ROUTES,
     *development.ROUTES,
 ]
