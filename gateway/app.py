@@ -19,6 +19,7 @@ from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
 from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
 from gateway.routes.found import Home
+from gateway.routes.manifest import MANIFESTS, Manifests
 from gateway.routes.search import HOME
 from gateway.routing import Handler, Route, admit
 from gateway.telemetry import RequestLog
@@ -49,6 +50,8 @@ class Edge:
             self._limit(request, principal)
             if route is not None and route.roles is not None:
                 _guard(route, principal)
+            if principal is not None and principal.enrolled:
+                await self._ports.fleet.check(principal.subject)
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)
@@ -120,6 +123,7 @@ def build(ports: Ports, readiness: Callable[[], Awaitable[Readiness]]) -> web.Ap
     app[PORTS] = ports
     app[READINESS] = readiness
     app[HOME] = Home(ports.finding)
+    app[MANIFESTS] = Manifests()
     app[DESCRIPTION] = Description.of(routes)
     for route in routes:
         edge.add(route, app.router)

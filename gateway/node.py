@@ -36,12 +36,14 @@ from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
+from gateway.devices import Fleet, Secrets
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Finding, Ports, Readiness
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
+from persistence.devices import Devices
 from persistence.healing import heal
 from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
@@ -60,6 +62,7 @@ from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, feed_trends
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
+from persistence.tokens import Tokens
 from persistence.transactions import AWAY
 
 _HAND_OVER_S = 4.0
@@ -325,6 +328,8 @@ class Node:
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
             finding=await self._finding(),
+            tokens=Tokens(self._edge_pool),
+            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock.now_ms),
         )
         await self._serve(build(ports, self._readiness), listening)
         for chore in Chores(ports).all():

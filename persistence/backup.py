@@ -55,10 +55,10 @@ DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
     *("tickets", "checkins", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
-    *("trending_hours", "token_changes"),
+    *("trending_hours", "token_changes", "token_changes_forgotten"),
 )
 # Who lives just now; how the tables are made, and in which life of theirs.
-OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_known")
+OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_life")
 
 _COLUMNS = """
 SELECT column_name::text FROM information_schema.columns

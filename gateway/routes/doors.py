@@ -79,7 +79,10 @@ class HistoryLine(Struct, frozen=True):
     tier_id: str | None
     gate: str | None
     scanned_at: str | None
-    checked_in_at: str
+    checked_in_at: str  # when it was decided
+    outcome: str | UnsetType = UNSET
+    told: str | UnsetType = UNSET
+    corrected_at: str | UnsetType = UNSET
     override_reason: str | UnsetType = UNSET
     undone_at: str | UnsetType = UNSET
     undone_by: str | UnsetType = UNSET
@@ -100,15 +103,15 @@ async def check_in(request: web.Request) -> web.Response:
     body = await decode(request, ScanBody)
     if not ids.is_event(event_id):
         return unknown("event")
-    await _may_work_here(request, principal, event_id)
-    if body.override and not _supervises(principal):
+    await may_work_here(request, principal, event_id)
+    if body.override and not supervises(principal):
         raise forbidden("override: only a supervisor's device may")
     ports = ports_of(request)
     command = CheckIn(
-        _device(principal),
+        device_of_principal(principal),
         body.nonce,
         hashlib.sha256(body.token.encode()).digest(),
-        body.gate,
+        gate_of(principal, body.gate),
         _milliseconds(body.scanned_at),
         int(ports.settings.doors_open_hours * _HOUR_MS),
         None,
@@ -144,7 +147,7 @@ async def _ask_elsewhere(request: web.Request, event_id: str, command: CheckIn) 
     )
 
 
-async def _may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
+async def may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
     if principal.role is Role.SCANNER and principal.event_id != event_id:
         raise forbidden("this device belongs to another event")
     if principal.role is Role.ORGANIZER:
@@ -153,11 +156,18 @@ async def _may_work_here(request: web.Request, principal: Principal, event_id: s
             raise forbidden("this event has another organizer")
 
 
-def _supervises(principal: Principal) -> bool:
+def gate_of(principal: Principal, gate: str | None) -> str | None:
+    """Where the device works, which may be said once for all."""
+    if principal.gate is not None and gate not in (None, principal.gate):
+        raise forbidden(f"this device works at the gate {principal.gate}")
+    return principal.gate or gate
+
+
+def supervises(principal: Principal) -> bool:
     return principal.supervisor or principal.role is not Role.SCANNER
 
 
-def _device(principal: Principal) -> str:
+def device_of_principal(principal: Principal) -> str:
     if principal.role is Role.SCANNER:
         return principal.subject
     return f"{principal.role.value}:{principal.subject}"
@@ -207,9 +217,9 @@ async def undo(request: web.Request) -> web.Response:
     body = await decode(request, UndoBody)
     if not ids.is_event(event_id):
         return unknown("event")
-    await _may_work_here(request, principal, event_id)
-    own = _device(principal)
-    if body.device_id not in (None, own) and not _supervises(principal):
+    await may_work_here(request, principal, event_id)
+    own = device_of_principal(principal)
+    if body.device_id not in (None, own) and not supervises(principal):
         raise forbidden("device_id: only a supervisor may undo what another device did")
     command = UndoCheckIn(body.device_id or own, body.nonce, own)
     reply = await ports_of(request).mailbox.ask(event_id, command)
@@ -218,7 +228,7 @@ async def undo(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.StreamResponse:
     principal, event_id = principal_of(request), request.match_info["event_id"]
-    await _may_work_here(request, principal, event_id)
+    await may_work_here(request, principal, event_id)
     ports, limit = ports_of(request), page_limit(request)
     event = await ports.catalogue.event(event_id)
     if isinstance(event, Rejection):
@@ -266,6 +276,9 @@ def _history_line(row: CheckInRow) -> HistoryLine:
         row.gate,
         _text(row.scanned_at),
         _text(row.decided_at) or "",
+        row.outcome or UNSET,
+        row.told or UNSET,
+        _text(row.corrected_at) or UNSET,
         row.override_reason or UNSET,
         _text(row.undone_at) or UNSET,
         row.undone_by or UNSET,
@@ -285,7 +298,7 @@ async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     if not ids.is_event(event_id):
         return Rejection(Reason.UNKNOWN_EVENT)
-    await _may_work_here(request, principal, event_id)
+    await may_work_here(request, principal, event_id)
     reply = await ports_of(request).mailbox.ask(event_id, ReadDoors())
     if isinstance(reply, Rejection):
         event = await ports_of(request).catalogue.event(event_id)

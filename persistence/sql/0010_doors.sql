@@ -51,12 +51,17 @@ CREATE TABLE token_changes (
 );
 CREATE INDEX token_changes_by_age ON token_changes (changed_at);
 
--- Numbers of changes are of one life of these tables; up to `forgotten` they are not kept any more.
-CREATE TABLE token_changes_known (
-    life      text   NOT NULL DEFAULT md5(random()::text || clock_timestamp()::text),
-    forgotten bigint NOT NULL DEFAULT 0
+-- Numbers of changes are of one life of these tables.
+CREATE TABLE token_changes_life (
+    life text NOT NULL DEFAULT md5(random()::text || clock_timestamp()::text)
 );
-INSERT INTO token_changes_known DEFAULT VALUES;
+INSERT INTO token_changes_life DEFAULT VALUES;
+
+-- Up to that change (inclusive) they are not kept any more.
+CREATE TABLE token_changes_forgotten (
+    event_id text PRIMARY KEY,
+    change   bigint NOT NULL
+);
 
 -- By the statement, whatever it is that changes tickets: nobody can forget to write it down.
 CREATE FUNCTION token_issued() RETURNS trigger LANGUAGE plpgsql AS $$
