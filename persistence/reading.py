@@ -42,15 +42,22 @@ SELECT payment_id, method, amount_minor, status FROM payments WHERE order_id = $
 _REFUNDS = """
 SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id = $1 ORDER BY seq
 """
-# A device that has let the same ticket in twice does not disagree with itself.
-_CONFLICTS = """
+# A device that has let the same ticket in twice does not disagree with itself: its first counts.
+_DISAGREES = """(c.outcome = 'conflict' OR c.contested OR c.displaced)
+    AND c.outcome <> 'duplicate' AND c.undone_at IS NULL"""
+_CONFLICTS = f"""
 SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
     c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, t.checked_in_at
 FROM checkins c JOIN tickets t USING (order_id, number)
     LEFT JOIN checkins a ON a.event_id = c.event_id AND a.seq = t.admitted_seq
-WHERE c.event_id = $1 AND c.seq > $2 AND c.undone_at IS NULL
-  AND (c.outcome = 'conflict' OR c.contested OR c.displaced)
+WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES}
   AND (c.contested OR a.device_id IS NULL OR a.device_id <> c.device_id)
+  AND NOT EXISTS (
+    SELECT FROM checkins first
+    WHERE (first.event_id, first.order_id, first.number, first.device_id)
+        = (c.event_id, c.order_id, c.number, c.device_id)
+      AND (first.corrected_at, first.seq) < (c.corrected_at, c.seq)
+      AND {_DISAGREES.replace("c.", "first.")})
 ORDER BY c.seq LIMIT $3
 """
 

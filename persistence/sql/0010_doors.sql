@@ -31,6 +31,8 @@ ALTER TABLE checkins
     ADD COLUMN displaced    boolean NOT NULL DEFAULT false;
 CREATE INDEX checkins_in_conflict ON checkins (event_id, seq)
     WHERE outcome = 'conflict' OR contested OR displaced;
+CREATE INDEX checkins_in_conflict_by_ticket ON checkins (event_id, order_id, number)
+    WHERE outcome = 'conflict' OR contested OR displaced;
 
 -- Which scan a ticket is in by.
 ALTER TABLE tickets ADD COLUMN admitted_seq bigint;
