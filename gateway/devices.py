@@ -118,16 +118,21 @@ class Fleet:
         self._signs: dict[str, Sign] = {}
         self._noted_s = 0.0
 
-    async def check(self, device_id: str) -> None:
-        """Raises Problem 401 where it may not work, JournalUnavailable where nobody can tell."""
+    def allows(self, device_id: str) -> bool:
+        """Whether it may work, as far as is known just now."""
         now_s = self._clock_s()
         self._seen_s[device_id] = now_s
-        if self._good_until_s.get(device_id, 0.0) > now_s:
+        return self._good_until_s.get(device_id, 0.0) > now_s
+
+    async def check(self, device_id: str) -> None:
+        """Raises Problem 401 where it may not work, JournalUnavailable where nobody can tell."""
+        if self.allows(device_id):
             return
+        asked_s = self._clock_s()
         if device_id not in await self.books.allowed([device_id]):
             self._forget(device_id)
             raise unauthenticated("this device has been revoked")
-        self._good_until_s[device_id] = now_s + GOOD_S
+        self._good_until_s[device_id] = asked_s + GOOD_S
 
     def note(self, device_id: str, battery: float | None, queued: int | None) -> None:
         """What the device tells of itself."""

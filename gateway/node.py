@@ -21,7 +21,6 @@ from uuid import uuid4
 import aiohttp
 import asyncpg
 import msgspec
-from aiohttp import web
 from redis.exceptions import RedisError
 
 from engine.runtime.limits import Limits
@@ -31,15 +30,17 @@ from engine.runtime.ports import Mailbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
-from gateway.app import build, build_operations
+from gateway.app import EDGE, build, build_operations
 from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
 from gateway.devices import Fleet, Secrets
+from gateway.express import Lane, serve
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Finding, Ports, Readiness
+from gateway.routes import ROUTES
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
@@ -331,7 +332,8 @@ class Node:
             tokens=Tokens(self._edge_pool),
             fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock.now_ms),
         )
-        await self._serve(build(ports, self._readiness), listening)
+        app = build(ports, self._readiness)
+        await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))
         for chore in Chores(ports).all():
             self._do_until_the_end("chore", chore)
 
@@ -356,15 +358,9 @@ class Node:
         if settings.ops_port is None:
             return f"http://{settings.http_host}:{settings.http_port}"
         listening = launcher.listen(settings.http_host, settings.ops_port)
-        await self._serve(build_operations(self._readiness), listening)
+        await serve(self._stack, build_operations(self._readiness), listening)
         host, port = listening.getsockname()[:2]
         return f"http://{host}:{port}"
-
-    async def _serve(self, app: web.Application, listening: socket.socket) -> None:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
 
     async def _pool(self, name: str, **settings: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(

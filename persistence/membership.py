@@ -20,7 +20,8 @@ TIMEOUT_S = 1.0
 FORGOTTEN_AFTER_S = 3600
 CHANNEL = "stampede_shards"
 
-# The first renewal takes the name over from an earlier process; later ones only prolong.
+# The first renewal takes the name over from an earlier process. Later ones only prolong, or take
+# it back from one that is dead: the last process of a name must not stay outside for ever.
 _RENEW = """
 INSERT INTO nodes (name, incarnation, roles, host, pid, address, lease_until, leaving)
 VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8)
@@ -30,7 +31,7 @@ ON CONFLICT (name) DO UPDATE SET
     leaving = excluded.leaving,
     started_at = CASE WHEN nodes.incarnation = excluded.incarnation
                       THEN nodes.started_at ELSE now() END
-WHERE $9 OR nodes.incarnation = excluded.incarnation
+WHERE $9 OR nodes.incarnation = excluded.incarnation OR nodes.lease_until <= clock_timestamp()
 RETURNING 1
 """
 

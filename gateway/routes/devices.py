@@ -15,12 +15,12 @@ from engine.catalogue import Stored, from_ms, to_ms
 from engine.commands import Role
 from engine.fleet import Device, Profile
 from engine.rejections import Rejection
+from gateway.answers import REPLAYED_HEADER
 from gateway.auth import Principal, forbidden
 from gateway.catalogue import id_once, once, refuse_body, respond_page
 from gateway.devices import Secrets, code_digest
 from gateway.http import (
     KEY_HEADER,
-    REPLAYED_HEADER,
     Body,
     answer,
     decode,

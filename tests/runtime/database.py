@@ -84,9 +84,11 @@ class Database:
     def renew(
         self, node: str, incarnation: str, ttl_s: float, *, willing: bool, first: bool
     ) -> bool:
-        """The first renewal takes the name over from an earlier process; later ones prolong."""
+        """The first renewal takes the name over from an earlier process; later ones prolong, or
+        take it back from one that is dead."""
         before = self.leases.get(node)
-        if before is not None and before.incarnation != incarnation and not first:
+        another = before is not None and before.incarnation != incarnation
+        if another and node in self.living and not first:
             return False
         self.leases[node] = Lease(incarnation, _now_s() + ttl_s, willing)
         return True

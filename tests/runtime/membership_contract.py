@@ -63,6 +63,18 @@ class MembershipContract:
         await earlier.leave()
         assert (await later.renew(willing=True)).living == {"one"}
 
+    async def test_the_earlier_process_has_the_name_again_once_the_later_one_is_dead(
+        self, join: Join
+    ) -> None:
+        earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
+        await earlier.renew(willing=True)
+        began_ms = (await later.renew(willing=True)).now_ms
+        while not (roster := await earlier.renew(willing=True)).accepted:
+            assert roster.now_ms < began_ms + (self.ttl_s + PATIENCE_S) * 1000
+            await asyncio.sleep(self.ttl_s / 20)
+        assert roster.now_ms >= began_ms + self.ttl_s * 1000
+        assert not (await later.renew(willing=True)).accepted
+
     async def test_what_a_live_node_owns_stays_its_own(self, join: Join) -> None:
         (one, ones), (two, twos) = await join("one", "1"), await join("two", "1")
         await one.renew(willing=True)
