@@ -9,7 +9,18 @@ import uvloop
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks import conferences, finding, halls, hot, memory, moving, restart, sale, trending
+from benchmarks import (
+    conferences,
+    finding,
+    halls,
+    hot,
+    manifest,
+    memory,
+    moving,
+    restart,
+    sale,
+    trending,
+)
 from benchmarks.alone import alone
 from benchmarks.hot import Report
 from benchmarks.moving import Moved
@@ -19,7 +30,7 @@ from benchmarks.split import Side, split
 NAMES = (
     *("onsale", "doors", "restart", "memory", "sale"),
     *("takeover", "handover", "split", "engine", "halls", "import"),
-    *("search", "trending"),
+    *("search", "trending", "manifest"),
 )
 IN_FLIGHT_ALONE = [64, 512, 2048]
 REAL_SERVER = "REAL_ELASTICSEARCH_URL"
@@ -51,6 +62,7 @@ def main(
         "search": lambda: _search(few),
         "trending": lambda: _alone(_trending()),
         "sale": lambda: _alone(_sale(few)),
+        "manifest": lambda: _alone(_manifest(few)),
     }
     for name in names or NAMES:
         new_loop = uvloop.new_event_loop
@@ -300,6 +312,15 @@ async def _sale(rounds: int) -> Measurement:
         " out of Redis, the replay (three facts an order) out of the journal in Postgres."
     )
     return measured("a large sale", "./run bench sale", conditions, figures)
+
+
+async def _manifest(rounds: int) -> Measurement:
+    conditions = (
+        f"{manifest.TICKETS:,} tickets of one event, over HTTP, packed. Load average of the shared"
+        f" machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+    )
+    figures = await manifest.figures(rounds)
+    return measured("doors without a network", "./run bench manifest", conditions, figures)
 
 
 if __name__ == "__main__":

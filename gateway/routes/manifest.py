@@ -152,10 +152,10 @@ async def _made(request: web.Request, event: Event, found: TokenList, *, full: b
     etag = _etag(event, doors, found.cursor)
     secrets = ports_of(request).fleet.secrets
     parts = (_canonical(before), found.tickets, _canonical(after))
-    return await asyncio.to_thread(_signed, secrets, event.event_id, etag, parts)
+    return await asyncio.to_thread(signed, secrets, event.event_id, etag, parts)
 
 
-def _signed(secrets: Secrets, event_id: str, etag: str, parts: tuple[bytes, bytes, bytes]) -> Made:
+def signed(secrets: Secrets, event_id: str, etag: str, parts: tuple[bytes, bytes, bytes]) -> Made:
     """In a thread: signing and packing a large one takes long, and lets others run meanwhile."""
     before, tickets, after = parts
     plain = b'%s,"tickets":%s,%s' % (before[:-1], tickets, after[1:])
