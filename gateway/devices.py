@@ -7,8 +7,7 @@ follow from the secret that signs credentials; whoever changes that secret enrol
 
 import base64
 import hmac
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from engine.catalogue import Once, Stored, from_ms
 from engine.fleet import Device, Sign
 from engine.rejections import Rejection
+from engine.runtime.ports import Clock
 from gateway.auth import unauthenticated
 from gateway.rates import RateLimiter
 
@@ -101,18 +101,11 @@ def code_digest(code: str) -> bytes:
 class Fleet:
     """The devices that work by way of this process."""
 
-    def __init__(
-        self,
-        books: DeviceBooks,
-        secrets: Secrets,
-        now_ms: Callable[[], int],
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, books: DeviceBooks, secrets: Secrets, clock: Clock) -> None:
         self.books = books
         self.secrets = secrets
         self.enrolling = RateLimiter()
-        self._now_ms = now_ms
-        self._clock_s = clock_s
+        self._clock = clock
         self._good_until_s: dict[str, float] = {}
         self._seen_s: dict[str, float] = {}
         self._signs: dict[str, Sign] = {}
@@ -120,7 +113,7 @@ class Fleet:
 
     def allows(self, device_id: str) -> bool:
         """Whether it may work, as far as is known just now."""
-        now_s = self._clock_s()
+        now_s = self._clock.monotonic_s()
         self._seen_s[device_id] = now_s
         return self._good_until_s.get(device_id, 0.0) > now_s
 
@@ -128,7 +121,7 @@ class Fleet:
         """Raises Problem 401 where it may not work, JournalUnavailable where nobody can tell."""
         if self.allows(device_id):
             return
-        asked_s = self._clock_s()
+        asked_s = self._clock.monotonic_s()
         if device_id not in await self.books.allowed([device_id]):
             self._forget(device_id)
             raise unauthenticated("this device has been revoked")
@@ -136,11 +129,11 @@ class Fleet:
 
     def note(self, device_id: str, battery: float | None, queued: int | None) -> None:
         """What the device tells of itself."""
-        self._signs[device_id] = Sign(from_ms(self._now_ms()), battery, queued)
+        self._signs[device_id] = Sign(from_ms(self._clock.now_ms()), battery, queued)
 
     async def poll(self) -> None:
         """Ask who of those that are about may still work, and now and then write down who is."""
-        began_s = self._clock_s()
+        began_s = self._clock.monotonic_s()
         self._forget_the_quiet(began_s)
         asked = list(self._good_until_s)
         if asked:
@@ -155,7 +148,7 @@ class Fleet:
 
     async def _write_down(self, began_s: float) -> None:
         """Who was seen since the last time; what a device tells of itself is not lost meanwhile."""
-        now_ms = self._now_ms()
+        now_ms = self._clock.now_ms()
         seen = {
             device_id: Sign(from_ms(now_ms - round((began_s - at_s) * 1000)), None, None)
             for device_id, at_s in self._seen_s.items()

@@ -330,7 +330,7 @@ class Node:
             ),
             finding=await self._finding(),
             tokens=Tokens(self._edge_pool),
-            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock.now_ms),
+            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock),
         )
         app = build(ports, self._readiness)
         await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))

@@ -3,6 +3,7 @@
 from gateway.routes import (
     attendees,
     availability,
+    board,
     bookings,
     description,
     development,
@@ -28,6 +29,7 @@ ROUTES: list[Route] = [
     *devices.ROUTES,
     *syncing.ROUTES,
     *manifest.ROUTES,
+    *board.ROUTES,
     *payments.ROUTES,
     *attendees.ROUTES,
     *availability.ROUTES,
