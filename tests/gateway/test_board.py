@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ async def test_the_stream_tells_the_counts_as_they_change(shop: Shop) -> None:
     url = f"{shop.url}/v1/events/{event_id}/doors/stream"
     async with shop._session.get(url, headers=headers) as stream:
         assert stream.content_type == "text/event-stream"
-        told = []
+        told: list[dict[str, Any]] = []
         while len(told) < 2:
             line = (await stream.content.readline()).decode()
             if line.startswith("data: "):
