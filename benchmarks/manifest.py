@@ -7,6 +7,7 @@ still, and its own share of a busy machine.
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,8 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from benchmarks.results import Figure
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import Endpoint, stampede
 from gateway.devices import Secrets
 from gateway.routes.manifest import signed
@@ -44,8 +46,17 @@ class Report(Struct):
     packed_bytes: int = 0
 
 
-async def figures(rounds: int = 5) -> list[Figure]:
-    report = await measure(rounds)
+async def measure(asked: Asked) -> list[Measurement]:
+    conditions = (
+        f"{TICKETS:,} tickets of one event, over HTTP, packed. Load average of the shared machine"
+        f" before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+    )
+    found = await figures(asked.rounds_or(5))
+    return [measured("doors without a network", "./run bench manifest", conditions, found)]
+
+
+async def figures(rounds: int) -> list[Figure]:
+    report = await _measured(rounds)
     ms = [
         (f"manifest of {TICKETS:,} tickets, made anew", report.made),
         ("the same, asked for by the next device", report.kept),
@@ -60,7 +71,7 @@ async def figures(rounds: int = 5) -> list[Figure]:
     return [*found, Figure("manifest, packed", "bytes", [report.packed_bytes])]
 
 
-async def measure(rounds: int) -> Report:
+async def _measured(rounds: int) -> Report:
     report = Report()
     async with stampede() as server:
         headers = {

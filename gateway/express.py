@@ -38,10 +38,10 @@ from gateway.app import Edge
 from gateway.hot import Call, Hot
 from gateway.http import BODY_BYTES_MAX
 from gateway.launcher import BACKLOG
-from gateway.problems import Problem, told
+from gateway.problems import told
 from gateway.routing import Route
 
-_PREFIX = ["", "v1", "events"]
+_PREFIX = "/v1/events/"
 _SHUTDOWN_S = 2.0
 _NO_LOG: Any = None  # aiohttp's own; `RequestLog` has a line of every request
 
@@ -67,17 +67,18 @@ class Lane:
         self.mailbox = mailbox
         hot = [route for route in routes if route.hot is not None]
         self._route_by_end = {
-            (route.method, route.path.removeprefix("/v1/events/{event_id}/")): route
+            (route.method, route.path.removeprefix(f"{_PREFIX}{{event_id}}/")): route
             for route in hot
         }
 
-    def asking(self, message: Any, payload: StreamReader) -> "_Asking | bytes | None":
+    def taken(self, message: Any, payload: StreamReader) -> "_Asking | bytes | None":
         """The call, if it may go through here; else its body, if that has been read."""
         if not isinstance(message, RawRequestMessage):
             return None
-        *begin, event_id, end = message.path.split("/")[-5:]
+        path = message.path
+        event_id, _, end = path.removeprefix(_PREFIX).partition("/")
         route = self._route_by_end.get((message.method, end))
-        if route is None or begin != _PREFIX or not is_event(event_id):
+        if route is None or not path.startswith(_PREFIX) or not is_event(event_id):
             return None
         if (
             message.version != HttpVersion11
@@ -90,10 +91,10 @@ class Lane:
         ):
             return None
         body = payload.read_nowait()
-        return self._asking(route, event_id, message, body) or body
+        return self._understood(route, event_id, message, body) or body
 
-    def _asking(self, route: Route, event_id: str, message: Any, body: bytes) -> _Asking | None:
-        edge, hot = self.edge, route.hot
+    def _understood(self, route: Route, event_id: str, message: Any, body: bytes) -> _Asking | None:
+        edge, hot, began_s = self.edge, route.hot, time.perf_counter()
         assert hot is not None
         assert route.roles is not None
         try:
@@ -105,9 +106,9 @@ class Lane:
             call = Call(message.path, event_id, message.headers, body, principal, edge.ports)
             command = hot.command(call)
             edge.limit(principal, None)
-        except Problem:
+        except Exception:  # what is wrong with it is told the ordinary way, a bug too
             return None
-        return _Asking(call, route, hot, command, time.perf_counter())
+        return _Asking(call, route, hot, command, began_s)
 
     def answered(self, asking: _Asking, answer: Answer) -> None:
         self.edge.requests.answered(
@@ -166,7 +167,7 @@ class Connection(web.RequestHandler):
         """Serve what came first; wake the connection's task where that can't be done here."""
         while self._messages and not (self._force_close or self._close or self._paused):
             message, payload = self._messages[0]
-            asking = self._lane.asking(message, payload)
+            asking = self._lane.taken(message, payload)
             if not isinstance(asking, _Asking):
                 if asking is not None:
                     self._messages[0] = (message, self._unread(asking))

@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -172,7 +171,7 @@ class Node:
         self._stack = stack
         self._clock = SystemClock()
         self._observer = telemetry.RuntimeObserver()
-        self._name = NodeName(settings.node_name or socket.gethostname(), uuid4().hex)
+        self._name = NodeName.of_this_process(settings.node_name or socket.gethostname())
         self._work: list[asyncio.Task[None]] = []
         self._supervisor: Supervisor | None = None
         self._ownership: Ownership | None = None

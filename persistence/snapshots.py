@@ -114,7 +114,7 @@ class RedisSnapshots:
         told: list[str | int] = []
         for name, value in delta.entities:
             told += (name, zlib.crc32(value), len(value)) if value else (name, 0, 0)
-        arguments = [
+        arguments: list[str | bytes | int] = [
             *base,
             delta.epoch,
             delta.seq,

@@ -177,6 +177,7 @@ async def test_refusals_are_the_same_by_both_ways(
     cases: dict[str, dict[str, Any]] = {
         "sold out or too many": {"body": json.dumps(too_many).encode()},
         "no such event": {"path": strange},
+        "no such path": {"path": f"//v1/events/{caller.event_id}/orders"},
         "no event's id": {"path": "/v1/events/nonsense/orders"},
         "no key": {"key": None},
         "a bad key": {"key": "a b"},
