@@ -14,7 +14,7 @@ from persistence.transactions import Connection, changing, reading
 # In the order of the tiers as they are named.
 _ROW = """'["' || encode(token_digest, 'hex') || '",' || t.place - 1 || ',"' || status || '"]'"""
 _TIERS = "unnest($2::text[]) WITH ORDINALITY AS t (tier_id, place)"
-_ROWS = f"string_agg({_ROW}, ',' ORDER BY token_digest)"
+_ROWS = f"string_agg({_ROW}, ',')"  # to sort a hundred thousand takes half as long again
 _LIST = f"convert_to('[' || coalesce({_ROWS}, '') || ']', 'UTF8')"
 _AS_OF = """
 SELECT life, forgotten, greatest(forgotten, newest) AS change, seq
