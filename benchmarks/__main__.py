@@ -16,6 +16,7 @@ from benchmarks import (
     halls,
     hot,
     journey,
+    manifest,
     memory,
     moving,
     plots,
@@ -60,6 +61,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "search": finding.measure,
     "trending": trending.measure,
     "sale": sale.measure,
+    "manifest": manifest.measure,
 }
 PLOTS = "plots"
 

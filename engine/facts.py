@@ -12,12 +12,8 @@ from engine.commands import EventTerms, Gate, Key, TierTerms
 from engine.purchase import ArchivedOrder
 from engine.purchase import CancelReason as CancelReason  # words of the facts, too
 from engine.purchase import Item as Item
-
-
-class ScanResult(StrEnum):
-    ADMIT = "ADMIT"
-    ALREADY_ADMITTED = "ALREADY_ADMITTED"
-    INVALID = "INVALID"
+from engine.telling import Offline
+from engine.telling import ScanResult as ScanResult
 
 
 class InvalidReason(StrEnum):
@@ -177,6 +173,7 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     override_reason: str | None = None
     tier_name: str | None = None
     ticket_sealed: bytes | None = None  # the attendee, where named after the purchase
+    offline: Offline | None = None  # where the device tells of it afterwards
 
 
 class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):

@@ -5,10 +5,10 @@ from msgspec import Struct
 from engine.facts import Fact, OrderPlaced
 from engine.order import OrderView
 from engine.rejections import Rejection
-from engine.scan import DoorsView, ScanView
+from engine.scan import DoorsView, ScanView, SyncView
 from engine.state import Archived, SaleView
 
-View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView | Archived
+View = OrderPlaced | OrderView | ScanView | SyncView | DoorsView | SaleView | Archived
 
 
 class Replayed(Struct, frozen=True, tag=True, array_like=True):

@@ -50,6 +50,7 @@ def apply_reissued(state: State, fact: TicketReissued, at_ms: int) -> None:
     found = state.order_by_id.change(fact.order_id)
     ticket = found.tickets[fact.number]
     ticket.replaced += (token_digest(ticket.token),)
+    ticket.replaced_at_ms += (at_ms,)
     ticket.token = fact.token
     state.index_token(found, ticket)
     state.remember(found, fact.key, at_ms, view=view(found, at_ms))

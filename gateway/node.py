@@ -34,6 +34,7 @@ from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
+from gateway.devices import Fleet, Secrets
 from gateway.express import Lane, serve
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
@@ -42,6 +43,7 @@ from gateway.routes import ROUTES
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
+from persistence.devices import Devices
 from persistence.healing import heal
 from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
@@ -62,6 +64,7 @@ from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, feed_trends
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
+from persistence.tokens import Tokens
 from persistence.transactions import AWAY
 
 _HAND_OVER_S = 4.0
@@ -334,6 +337,8 @@ class Node:
             ),
             finding=await self._finding(),
             outgoing=Outgoing(MailBooks(self._edge_pool), Webhooks(self._edge_pool)),
+            tokens=Tokens(self._edge_pool),
+            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock),
         )
         app = build(ports, self._readiness)
         await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))

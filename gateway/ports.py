@@ -10,12 +10,20 @@ from msgspec import Struct
 from engine.catalogue import Category, Event, Venue
 from engine.finding import Found, Hit, Search, Suggestion, Trend
 from engine.outgoing import DeadMail, Delivery, Endpoint
-from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
+from engine.projection import (
+    AttendeeRow,
+    CheckInRow,
+    ConflictRow,
+    OrderRow,
+    PendingRefund,
+    TokenList,
+)
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
 from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
+from gateway.devices import Fleet
 from gateway.payments.provider import PaymentProvider
 from gateway.settings import Settings
 
@@ -47,6 +55,14 @@ class Projections(Protocol):
         """Scans of an event in the order they were decided."""
         ...
 
+    async def reached(self, event_id: str) -> int:
+        """The latest fact of the sale that the tables have."""
+        ...
+
+    async def conflicts(self, event_id: str, after_seq: int, limit: int) -> list[ConflictRow]:
+        """Where devices disagree, in the order of what was heard of."""
+        ...
+
     async def attendees(
         self, event_id: str, after: tuple[str, int], limit: int
     ) -> list[AttendeeRow]:
@@ -54,6 +70,28 @@ class Projections(Protocol):
         ...
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
+
+
+class Tokens(Protocol):
+    """What devices carry with them, as the tables have it."""
+
+    async def all(self, event_id: str, tier_ids: Sequence[str]) -> TokenList:
+        """Every token of the event that is worth something, or was until its ticket ended."""
+        ...
+
+    async def changed(
+        self, event_id: str, tier_ids: Sequence[str], life: str, since: int, most: int
+    ) -> TokenList | None:
+        """Those whose worth has changed; None: it is not known any more, or it is too many."""
+        ...
+
+    async def latest(self, event_id: str) -> str:
+        """The cursor of the latest change."""
+        ...
+
+    async def forget(self, before: datetime, limit: int) -> None:
+        """Changes that are older than that: whoever knows no newer one must read it all."""
+        ...
 
 
 class SearchIndex(Protocol):
@@ -172,6 +210,8 @@ class Ports(Struct, frozen=True):
     payments: PaymentProvider | None
     finding: Finding
     outgoing: Outgoing
+    fleet: Fleet
+    tokens: Tokens
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

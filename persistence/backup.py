@@ -49,7 +49,7 @@ TRUTH = (
     *("shards", "journal", "personal_keys"),
     *("venues", "events", "tiers", "bookings", "idempotency_keys"),
     *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
-    *("sandbox_payments", "sandbox_refunds"),
+    *("sandbox_payments", "sandbox_refunds", "devices"),
     # Who has been told what: else all would be told again.
     *("mails", "mailings", "webhook_endpoints", "webhook_deliveries"),
 )
@@ -57,9 +57,10 @@ DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
     *("tickets", "checkins", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
-    "trending_hours",
+    *("trending_hours", "token_changes", "token_changes_forgotten"),
 )
-OF_THE_DAY = ("nodes", "schema_migrations")  # who lives just now; how the tables are made
+# Who lives just now; how the tables are made, and in which life of theirs.
+OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_life")
 
 _COLUMNS = """
 SELECT column_name::text FROM information_schema.columns

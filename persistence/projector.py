@@ -18,6 +18,7 @@ from engine.configuring import Configured
 from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
+from engine.scan import SCAN_MARK
 from engine.ticket import TicketStatus, token_digest
 from persistence.alone import alone
 from persistence.journal import decode
@@ -118,7 +119,7 @@ class Fold:
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
-        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
+        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
         self._reached: dict[str, int] = {}
@@ -178,7 +179,7 @@ class Fold:
             case f.AdmissionUndone():
                 undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
                 self._tables["undone"].append(undone)
-                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None)
+                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None, None)
             case _:
                 self._configured(event_id, fact)
 
@@ -233,7 +234,7 @@ class Fold:
             self._tables["dead"].append((fact.order_id, number))
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
-        scanned_at = _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None
+        offline = fact.offline
         self._tables["checkins"].append(
             (
                 entry.sale_id,
@@ -248,12 +249,20 @@ class Fold:
                 fact.result,
                 fact.reason,
                 fact.override_reason,
-                scanned_at,
+                _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None,
                 at,
+                offline.outcome if offline else None,
+                offline.told if offline else None,
+                _instant(offline.at_ms) if offline else None,
+                offline.contested if offline else False,
             )
         )
+        if offline is not None and offline.displaced is not None:
+            device_id, _, nonce = offline.displaced.partition(SCAN_MARK)
+            self._tables["displaced"].append((entry.sale_id, device_id, nonce))
         if fact.result is f.ScanResult.ADMIT and fact.order_id and fact.number is not None:
-            self._ticket_status[fact.order_id, fact.number] = (TicketStatus.USED, at)
+            admitted = (TicketStatus.USED, _instant(offline.at_ms) if offline else at, entry.seq)
+            self._ticket_status[fact.order_id, fact.number] = admitted
 
     def _configured(self, event_id: str, fact: Configured) -> None:
         self.configured.append((event_id, fact))
@@ -339,10 +348,10 @@ _STATEMENTS: dict[str, str] = {
         WHERE orders.order_id = t.order_id
         """,
     "ticket": """
-        UPDATE tickets SET checked_in_at = t.checked_in,
+        UPDATE tickets SET checked_in_at = t.checked_in, admitted_seq = t.admitted_seq,
             status = CASE tickets.status WHEN 'CANCELLED' THEN 'CANCELLED' ELSE t.status END
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[])
-            AS t (order_id, number, status, checked_in)
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::bigint[])
+            AS t (order_id, number, status, checked_in, admitted_seq)
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     "dead": """
@@ -372,10 +381,17 @@ _STATEMENTS: dict[str, str] = {
     "checkins": """
         INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
                               tier_id, gate, result, reason, override_reason, scanned_at,
-                              decided_at)
+                              decided_at, outcome, told, corrected_at, contested)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
                              $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
-                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
+                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[])
+        """,
+    "displaced": """
+        UPDATE checkins SET displaced = true
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS t (event_id, device_id, nonce)
+        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
+          AND checkins.nonce = t.nonce
         """,
     "undone": """
         UPDATE checkins SET undone_at = t.at, undone_by = t.by

@@ -8,7 +8,8 @@ memory and come back makes no difference to any answer here.
 
 from engine import commands as c
 from engine import facts as f
-from tests.engine.model_books import ModelBooks, ModelOrder, ModelScan, ModelTicket, digest_of
+from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket, digest_of
+from tests.engine.model_syncing import ModelSyncing
 
 DAY_MS = 24 * 60 * 60 * 1000
 UNDO_WINDOW_MS = 15 * 60 * 1000
@@ -22,7 +23,7 @@ Tidied = f.OrdersArchived | f.KeysForgotten
 Verdict = tuple[str, dict[str, object]]
 
 
-class Model(ModelBooks):
+class Model(ModelSyncing):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
@@ -46,6 +47,8 @@ class Model(ModelBooks):
                 return self._undo(command, now_ms)
             case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep() | c.RecallOrder():
                 raise AssertionError("asked in another way")
+            case c.SyncScans():
+                raise AssertionError("asked in another way")
             case _:
                 return self._configure(command)
 
@@ -58,6 +61,12 @@ class Model(ModelBooks):
             case f.TicketReissued():
                 ticket = self.orders[fact.order_id].tickets[fact.number]
                 ticket.digests.append(digest_of(fact.token))
+                ticket.replaced_at_ms.append(now_ms)
+            case f.OrderRefunded():
+                for number in fact.ticket_numbers:
+                    self.orders[fact.order_id].tickets[number].ended_at_ms = now_ms
+            case f.EventCancelled():
+                self.cancelled_at_ms = now_ms
             case f.OrdersArchived(order_ids):
                 self.archived.update(order_ids)
             case f.OrderRecalled(found):
@@ -339,6 +348,7 @@ class Model(ModelBooks):
         if ticket.admitted is None:
             result = "ADMIT"
             ticket.admitted = (now_ms, command.gate)
+            ticket.admitted_online_by = command.device_id
             scan.admitted = ticket
         at_ms, gate = ticket.admitted
         case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
@@ -369,7 +379,8 @@ class Model(ModelBooks):
         if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
             return "undo_window_passed", {}
         scan.undone = True
-        scan.admitted.admitted = None
+        scan.admitted.admitted = scan.admitted.admitted_online_by = None
+        scan.admitted.told = []
         return "AdmissionUndone", {"undone_by": command.undone_by}
 
     # The catalogue.
