@@ -109,6 +109,7 @@ class PlaceOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
     sealed: bytes | None = None  # personal data, encrypted with `personal_key`
     personal_key: bytes | None = None  # goes to a table of its own, never into a fact
+    offer_id: str | None = None  # of a waitlist's entry, which is bought by it
 
 
 class ReadOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -188,6 +189,30 @@ class RecallOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
     tables_seq: int
 
 
+# Those who wait for places.
+
+
+class JoinWaitlist(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    offer_ttl_ms: int
+    key: Key
+    sealed: bytes | None = None  # the mail address, encrypted with `personal_key`
+    personal_key: bytes | None = None
+
+
+class ReadWaitlistEntry(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    caller: Caller
+
+
+class LeaveWaitlist(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    caller: Caller
+
+
 # Doors.
 
 
@@ -223,8 +248,9 @@ class ReadSale(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class Sweep(Struct, frozen=True, tag=True, array_like=True, gc=False):
-    """Do what is due: end holds that ran out and the orders of a cancelled event, let cancelled
-    orders leave memory once they have been finished for `finished_kept_ms`, forget old keys.
+    """Do what is due: end holds and offers that ran out, the orders of a cancelled event and the
+    waitlist of one that is over, let cancelled orders leave memory once they have been finished
+    for `finished_kept_ms`, forget old keys and entries.
 
     At most `orders_max` of each.
     """
@@ -247,6 +273,9 @@ Command = (
     | ReissueTicket
     | NameAttendee
     | RecallOrder
+    | JoinWaitlist
+    | ReadWaitlistEntry
+    | LeaveWaitlist
     | UndoCheckIn
     | ReadDoors
     | ReadSale

@@ -12,6 +12,7 @@ from engine.commands import EventTerms, Gate, Key, TierTerms
 from engine.purchase import ArchivedOrder
 from engine.purchase import CancelReason as CancelReason  # words of the facts, too
 from engine.purchase import Item as Item
+from engine.waiter import LeaveReason as LeaveReason
 
 
 class ScanResult(StrEnum):
@@ -66,6 +67,14 @@ class EventCompleted(Struct, frozen=True, tag=True, array_like=True):
     version: int
 
 
+class OfferTaken(Struct, frozen=True, array_like=True, gc=False):
+    """What was held for a waitlist's entry is held no more: the order has its own hold."""
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+
+
 class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     buyer_id: str
@@ -75,6 +84,7 @@ class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
     expires_at_ms: int
     key: Key
     sealed: bytes | None
+    offer: OfferTaken | None = None
 
 
 class OrderCancelled(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -187,6 +197,54 @@ class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
     number: int
 
 
+class WaitlistJoined(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`position`: at that moment, as the answer shows it."""
+
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    position: int
+    offer_ttl_ms: int
+    key: Key
+    sealed: bytes | None
+
+
+class OfferMade(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Free places are held for the first in the line. `expires_at_ms` moves no further away.
+
+    `rest_entry_id`: where it got fewer than it waits for, the rest waits on in its place.
+    """
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+    expires_at_ms: int
+    rest_entry_id: str | None
+
+
+class OfferLapsed(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    tier_id: str
+    quantity: int
+
+
+class WaitlistLeft(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`offered`: the places were held for it, and are so no more."""
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+    offered: bool
+    reason: LeaveReason
+
+
+class EntriesForgotten(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Entries that have ended have left memory; the tables have them."""
+
+    entry_ids: tuple[str, ...]
+
+
 class OrdersArchived(Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Cancelled orders have left memory; the tables have them, keys in use stay behind."""
 
@@ -222,6 +280,11 @@ Fact = (
     | OrdersArchived
     | OrderRecalled
     | KeysForgotten
+    | WaitlistJoined
+    | OfferMade
+    | OfferLapsed
+    | WaitlistLeft
+    | EntriesForgotten
     | SaleOpened
     | EventConfigured
     | TierConfigured

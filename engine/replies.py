@@ -2,13 +2,23 @@
 
 from msgspec import Struct
 
-from engine.facts import Fact, OrderPlaced
+from engine.facts import Fact, OrderPlaced, WaitlistJoined
 from engine.order import OrderView
 from engine.rejections import Rejection
 from engine.scan import DoorsView, ScanView
 from engine.state import Archived, SaleView
+from engine.waiter import EntryView
 
-View = OrderPlaced | OrderView | ScanView | DoorsView | SaleView | Archived
+View = (
+    OrderPlaced
+    | OrderView
+    | ScanView
+    | DoorsView
+    | SaleView
+    | Archived
+    | WaitlistJoined
+    | EntryView
+)
 
 
 class Replayed(Struct, frozen=True, tag=True, array_like=True):
