@@ -8,7 +8,8 @@ memory and come back makes no difference to any answer here.
 
 from engine import commands as c
 from engine import facts as f
-from tests.engine.model_books import ModelBooks, ModelOrder, ModelScan, ModelTicket, digest_of
+from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket, digest_of
+from tests.engine.model_waiting import ModelWaitlist, Verdict
 
 DAY_MS = 24 * 60 * 60 * 1000
 UNDO_WINDOW_MS = 15 * 60 * 1000
@@ -18,17 +19,25 @@ GATHER_MS = 1000
 REPLAYED = "replayed"
 UNCHANGED = "unchanged"
 
-Tidied = f.OrdersArchived | f.KeysForgotten
-Verdict = tuple[str, dict[str, object]]
+Tidied = f.OrdersArchived | f.KeysForgotten | f.EntriesForgotten
+Keyed = c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket | c.JoinWaitlist
 
 
-class Model(ModelBooks):
+class Model(ModelWaitlist):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
         match command:
-            case c.PlaceOrder() | c.RequestPayment() | c.RefundOrder() | c.ReissueTicket():
+            case (
+                c.PlaceOrder()
+                | c.RequestPayment()
+                | c.RefundOrder()
+                | c.ReissueTicket()
+                | c.JoinWaitlist()
+            ):
                 return self._once(command, now_ms)
+            case c.LeaveWaitlist():
+                return self._leave(command, now_ms)
             case c.CancelOrder():
                 return self._cancel(command, now_ms)
             case c.ConfirmOrder():
@@ -44,7 +53,14 @@ class Model(ModelBooks):
                 return self._check_in(command, now_ms)
             case c.UndoCheckIn():
                 return self._undo(command, now_ms)
-            case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep() | c.RecallOrder():
+            case (
+                c.ReadOrder()
+                | c.ReadWaitlistEntry()
+                | c.ReadDoors()
+                | c.ReadSale()
+                | c.Sweep()
+                | c.RecallOrder()
+            ):
                 raise AssertionError("asked in another way")
             case _:
                 return self._configure(command)
@@ -65,6 +81,9 @@ class Model(ModelBooks):
                 self.orders[found.order_id].quiet_since_ms = now_ms
             case f.KeysForgotten(until_ms):
                 self.forgotten_until_ms = until_ms
+            case f.EntriesForgotten(entry_ids):
+                for entry in self.entries:
+                    entry.forgotten |= entry.entry_id in entry_ids
             case _:
                 pass
 
@@ -73,7 +92,11 @@ class Model(ModelBooks):
         has been of no use for long enough.
         """
         self._tidied([fact for fact in facts if isinstance(fact, Tidied)], orders_max, now_ms)
-        ended = [fact for fact in facts if not isinstance(fact, Tidied)]
+        waiting: list[f.Fact] = [
+            fact for fact in facts if isinstance(fact, f.OfferLapsed | f.WaitlistLeft)
+        ]
+        self.swept_waitlist(waiting, orders_max, now_ms)
+        ended = [fact for fact in facts if not isinstance(fact, Tidied) and fact not in waiting]
         unwinding, overdue = self.to_unwind(), self.overdue(now_ms)
         due = unwinding or overdue
         assert len(ended) == min(orders_max, len(due)), facts
@@ -97,13 +120,20 @@ class Model(ModelBooks):
     def _tidied(self, facts: list[f.Fact], most: int, now_ms: int) -> None:
         over = [at_ms for at_ms in self.kept_keys() if at_ms <= now_ms - DAY_MS]
         quiet = [o for o in self.may_leave() if o.quiet_since_ms <= now_ms - KEPT_MS]
+        waited = [e for e in self.ended_entries() if e.ended_at_ms <= now_ms - DAY_MS]
         expected: list[f.Fact] = []
         if over and over[0] <= now_ms - DAY_MS - GATHER_MS:
             expected.append(f.KeysForgotten(over[:most][-1]))
         if quiet and quiet[0].quiet_since_ms <= now_ms - KEPT_MS - GATHER_MS:
-            assert isinstance(facts[-1], f.OrdersArchived), facts
-            since_ms = [self.orders[o].quiet_since_ms for o in facts[-1].order_ids]
+            (archived,) = [fact for fact in facts if isinstance(fact, f.OrdersArchived)]
+            since_ms = [self.orders[o].quiet_since_ms for o in archived.order_ids]
             assert since_ms == [order.quiet_since_ms for order in quiet[:most]], facts
+            expected.append(archived)
+        if waited and waited[0].ended_at_ms <= now_ms - DAY_MS - GATHER_MS:
+            assert isinstance(facts[-1], f.EntriesForgotten), facts
+            ended = {e.entry_id: e.ended_at_ms for e in waited}
+            ended_ms = [ended[entry_id] for entry_id in facts[-1].entry_ids]
+            assert ended_ms == [e.ended_at_ms for e in waited[:most]], facts
             expected.append(facts[-1])
         assert facts == expected
 
@@ -111,7 +141,7 @@ class Model(ModelBooks):
 
     def _once(
         self,
-        command: c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket,
+        command: Keyed,
         now_ms: int,
     ) -> Verdict:
         used_at_ms, fingerprint = self.keys.get(command.key.digest, (-DAY_MS, b""))
@@ -121,6 +151,8 @@ class Model(ModelBooks):
         match command:
             case c.PlaceOrder():
                 verdict = self._place(command, now_ms)
+            case c.JoinWaitlist():
+                verdict = self._join(command, now_ms)
             case c.RequestPayment():
                 verdict = self._request(command, now_ms)
             case c.RefundOrder():
@@ -130,6 +162,8 @@ class Model(ModelBooks):
                 verdict = refused or ("TicketReissued", {})
         if verdict[0][0].isupper():  # a refused request does not use its key up
             self.keys[command.key.digest] = (now_ms, command.key.fingerprint)
+            joins = isinstance(command, c.JoinWaitlist)
+            (self.joined_with.add if joins else self.joined_with.discard)(command.key.digest)
         return verdict
 
     # Buying.
@@ -146,6 +180,9 @@ class Model(ModelBooks):
         for tier_id in wanted:
             if tier_id not in self.tiers:
                 return "unknown_tier", {"tier_id": tier_id}
+        offered = self.offer_for(command, wanted, now_ms)
+        if command.offer_id is not None and offered is None:
+            return "unknown_offer", {}
         for tier_id in wanted:
             tier = self.tiers[tier_id]
             if now_ms < tier.sale_start_ms or now_ms >= tier.sale_end_ms:
@@ -157,10 +194,15 @@ class Model(ModelBooks):
         if command.attendees not in (None, sum(wanted.values())):
             return "attendees_mismatch", {}
         for tier_id, quantity in wanted.items():
-            free = self.free(tier_id)
+            free = self.public(tier_id)
+            if offered is not None and offered.tier_id == tier_id:
+                free += offered.quantity
             if quantity > free:
                 case = {"tier_id": tier_id, "requested": quantity, "available": free}
                 return "sold_out", dict(case)
+        if offered is not None:
+            self._ends(offered, "FULFILLED", now_ms)
+            offered.order_id = command.order_id
         self.orders[command.order_id] = ModelOrder(
             command.order_id,
             command.buyer_id,
@@ -249,7 +291,7 @@ class Model(ModelBooks):
             return None
         own = order.lines if order.status == "PENDING" else {}  # not swept: still its own places
         enough = [
-            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0]
+            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0] and not self.line(tier_id)
             for tier_id, (quantity, _) in order.lines.items()
         ]
         return True if all(enough) else None

@@ -57,6 +57,24 @@ class ModelOrder:
 
 
 @dataclass
+class ModelEntry:
+    """In the line of its tier, or what came of it. `offer_id`: as its buyer hears it."""
+
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    offer_ttl_ms: int
+    status: str = "WAITING"
+    until_ms: int = 0
+    rest_entry_id: str | None = None
+    order_id: str | None = None
+    left_because: str | None = None
+    ended_at_ms: int = 0
+    forgotten: bool = False
+
+
+@dataclass
 class ModelScan:
     digest: bytes
     at_ms: int
@@ -75,14 +93,32 @@ class ModelBooks:
         self.archived: set[str] = set()
         self.scans: dict[tuple[str, str], ModelScan] = {}
         self.keys: dict[bytes, tuple[int, bytes]] = {}
+        self.joined_with: set[bytes] = set()  # those of the keys that a waitlist keeps
         self.forgotten_until_ms = 0  # keys used until then are as good as never used
+        self.entries: list[ModelEntry] = []  # the first in a line first
         self.bank: dict[str, int] = {}  # what each payment has truly brought
 
     # Sums.
 
     def held(self, tier_id: str) -> int:
         pending = [o for o in self.orders.values() if o.status == "PENDING"]
-        return sum(order.lines.get(tier_id, (0, 0))[0] for order in pending)
+        ordered = sum(order.lines.get(tier_id, (0, 0))[0] for order in pending)
+        offered = [e for e in self.entries if e.tier_id == tier_id and e.status == "OFFERED"]
+        return ordered + sum(entry.quantity for entry in offered)
+
+    def line(self, tier_id: str) -> list[ModelEntry]:
+        return [e for e in self.entries if e.tier_id == tier_id and e.status == "WAITING"]
+
+    def public(self, tier_id: str) -> int:
+        return 0 if self.line(tier_id) else self.free(tier_id)
+
+    def live_entries(self) -> list[ModelEntry]:
+        return [e for e in self.entries if e.status in ("WAITING", "OFFERED")]
+
+    def ended_entries(self) -> list[ModelEntry]:
+        """That are in memory still, the longest ended first."""
+        ended = [e for e in self.entries if e.ended_at_ms and not e.forgotten]
+        return sorted(ended, key=lambda entry: entry.ended_at_ms)
 
     def sold(self, tier_id: str) -> int:
         return sum(t.tier_id == tier_id and not t.refunded for t in self.tickets())
@@ -110,8 +146,9 @@ class ModelBooks:
         return sorted(quiet, key=lambda order: order.quiet_since_ms)
 
     def kept_keys(self) -> list[int]:
-        """When each key was used that is still kept, the first first."""
-        used = sorted(at_ms for at_ms, _ in self.keys.values())
+        """When each key was used that an order still keeps, the first first."""
+        of_orders = self.keys.keys() - self.joined_with
+        used = sorted(self.keys[digest][0] for digest in of_orders)
         return [at_ms for at_ms in used if at_ms > self.forgotten_until_ms]
 
     def admitted(self) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:
