@@ -54,7 +54,8 @@ class WaitlistEntry(Struct, array_like=True, gc=False):
     offer_ttl_ms: int
     sealed: bytes | None
     key: Key | None
-    position: int  # when it joined
+    wanted: int  # when it was joined
+    position: int  # and in what place
     origin_id: str
     status: EntryStatus = EntryStatus.WAITING
     expires_at_ms: int | None = None

@@ -88,7 +88,7 @@ def _joined_again(entry: WaitlistEntry, key: Key) -> WaitlistJoined:
         entry.entry_id,
         entry.tier_id,
         entry.buyer_id,
-        entry.quantity,
+        entry.wanted,
         entry.position,
         entry.offer_ttl_ms,
         key,
@@ -288,6 +288,7 @@ def apply_joined(state: State, fact: WaitlistJoined, at_ms: int) -> None:
         fact.offer_ttl_ms,
         fact.sealed,
         fact.key,
+        fact.quantity,
         fact.position,
         fact.entry_id,
     )
@@ -328,6 +329,7 @@ def _wait_on(state: State, entry: WaitlistEntry, rest_entry_id: str, quantity: i
         entry.offer_ttl_ms,
         entry.sealed,
         None,
+        quantity,
         1,
         entry.origin_id,
     )

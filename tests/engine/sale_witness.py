@@ -130,6 +130,8 @@ class SaleWitness(RuleBasedStateMachine):
             assert replace(a(ScanView, again.view), undone_at_ms=None) == first
             undone = self.model.scans[command.device_id, command.nonce].undone
             assert (a(ScanView, again.view).undone_at_ms is not None) == undone
+        elif isinstance(command, c.PlaceOrder):  # its answer does not tell what it was bought by
+            assert again.view == replace(a(f.OrderPlaced, first), offer=None)
         else:
             assert again.view == first
 

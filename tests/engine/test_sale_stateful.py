@@ -221,6 +221,15 @@ class SaleMachine(SaleWitness):
         for number in range(1, wanted + 1):
             self.join(tier_id, number, number)
 
+    @rule(tier_id=st.sampled_from([FLOOR, BALCONY]), wanted=st.integers(1, 3), i=which)
+    def wait_and_buy_what_comes_back(self, tier_id: str, wanted: int, i: int) -> None:
+        self.sell_out_and_join(tier_id, wanted)
+        orders = [o for o in self.orders.values() if tier_id in o.lines]
+        pending = [o.order_id for o in orders if o.status == "PENDING"]
+        if pending and self.entries:
+            self.ask(c.CancelOrder(pick(pending, i), ADMIN))
+            self.buy_by_offer(i, 0, (tier_id, 1), True)
+
     @once_there_is("entries")
     @rule(i=which, caller=callers)
     def leave(self, i: int, caller: c.Caller) -> None:
