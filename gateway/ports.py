@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from engine.catalogue import Category, Event, Venue
 from engine.finding import Found, Hit, Search, Suggestion, Trend
-from engine.projection import AttendeeRow, CheckInRow, OrderRow, PendingRefund
+from engine.projection import AttendeeRow, CheckInRow, EntryRow, OrderRow, PendingRefund
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
@@ -39,6 +39,8 @@ class Projections(Protocol):
     async def orders(self, event_id: str, after: str, limit: int) -> list[OrderRow]:
         """Orders of an event by id, from the one after `after`."""
         ...
+
+    async def waitlist_entry(self, entry_id: str) -> EntryRow | None: ...
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int

@@ -21,6 +21,8 @@ from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
 from persistence.alone import alone
 from persistence.journal import decode
+from persistence.waitlists import WRITE as WRITE_WAITLIST
+from persistence.waitlists import Row, WaitlistFold, known
 
 ROWS_MAX = 200
 IDLE_S = 0.05
@@ -82,7 +84,8 @@ class Projector:
         rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
-            fold = Fold(await self._items(entries))
+            waiting = await known(self._connection, entries)
+            fold = Fold(await self._items(entries), waiting)
             for entry in entries:
                 fold.take(entry)
             for statement, columns in fold.statements():
@@ -111,8 +114,11 @@ class Projector:
 class Fold:
     """Entries folded into rows. Later facts win over earlier ones about the same thing."""
 
-    def __init__(self, items_by_order: dict[str, tuple[f.Item, ...]]) -> None:
+    def __init__(
+        self, items_by_order: dict[str, tuple[f.Item, ...]], row_by_entry: dict[str, Row]
+    ) -> None:
         self._items = items_by_order
+        self._waitlist = WaitlistFold(row_by_entry)
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
@@ -131,6 +137,7 @@ class Fold:
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
+        tables["waitlist"] = self._waitlist.rows()
         tables["reached"] = list(self._reached.items())
         tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
@@ -142,7 +149,7 @@ class Fold:
         self._reached[event_id] = entry.seq
         match fact:
             case f.OrderPlaced():
-                self._placed(event_id, fact)
+                self._placed(event_id, fact, at)
             case f.OrderCancelled():
                 self._status[fact.order_id] = (OrderStatus.CANCELLED, fact.reason, None)
                 self._count(event_id, fact.order_id, held=-1)
@@ -167,6 +174,11 @@ class Fold:
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
+            case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
+                held = self._waitlist.take(event_id, fact, at)
+                self._held[event_id, fact.tier_id] += held
+            case f.EntriesForgotten():
+                pass  # what has ended is read here from now on
             case f.PaymentAskedAgain() | f.KeysForgotten():
                 pass  # keys are the sale's own
             case f.OrdersArchived() | f.OrderRecalled():
@@ -180,8 +192,11 @@ class Fold:
             case _:
                 self._configured(event_id, fact)
 
-    def _placed(self, event_id: str, fact: f.OrderPlaced) -> None:
+    def _placed(self, event_id: str, fact: f.OrderPlaced, at: datetime) -> None:
         self._items[fact.order_id] = fact.items
+        if fact.offer is not None:
+            self._waitlist.taken(fact.offer, fact.order_id, at)
+            self._held[event_id, fact.offer.tier_id] -= fact.offer.quantity
         self._tables["orders"].append(
             (
                 fact.order_id,
@@ -382,6 +397,7 @@ _STATEMENTS: dict[str, str] = {
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
         """,
+    "waitlist": WRITE_WAITLIST,
     "counters": """
         UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])

@@ -8,7 +8,14 @@ import asyncpg
 from engine import ids
 from engine.catalogue import to_ms
 from engine.order import OrderStatus
-from engine.projection import AttendeeRow, CheckInRow, OrderOnFile, OrderRow, PendingRefund
+from engine.projection import (
+    AttendeeRow,
+    CheckInRow,
+    EntryRow,
+    OrderOnFile,
+    OrderRow,
+    PendingRefund,
+)
 from engine.purchase import (
     ArchivedOrder,
     CancelReason,
@@ -18,6 +25,7 @@ from engine.purchase import (
     Refund,
     RefundStatus,
 )
+from persistence import waitlists
 from persistence.statements import clean
 from persistence.transactions import reading
 
@@ -107,6 +115,10 @@ class Projections:
             tuple(Refund(r, p, n, RefundStatus(status)) for r, p, n, status in refunds),
         )
         return OrderOnFile(seq or 0, True, found)
+
+    async def waitlist_entry(self, entry_id: str) -> EntryRow | None:
+        async with reading(self._pool) as connection:
+            return await waitlists.find(connection, entry_id)
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int

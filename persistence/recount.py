@@ -17,6 +17,7 @@ from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.state import KEY_KEPT_MS, State
 from engine.ticket import TicketStatus, token_digest
+from persistence.recount_waiting import Waiters
 
 
 class Ticket(Struct, gc=False):
@@ -87,6 +88,7 @@ class Recount:
         self.refunds: dict[str, Refund] = {}
         self.scans: dict[tuple[str, str], Scan] = {}
         self.tiers: dict[str, Places] = {}
+        self.waiters = Waiters()
         self.admitted = 0
         self.sealed: set[str] = set()  # orders with personal data
         self._unsound: set[str] = set()  # tiers, each told of once
@@ -119,6 +121,10 @@ class Recount:
     def _say(self, what: str, entry: f.Entry) -> None:
         self.wrong.append(f"fact {entry.seq} ({type(entry.fact).__name__}): {what}")
 
+    def _complain(self, what: str | None, entry: f.Entry) -> None:
+        if what is not None:
+            self._say(what, entry)
+
     def _take(self, entry: f.Entry) -> None:
         fact = entry.fact
         match fact:
@@ -146,6 +152,17 @@ class Recount:
                 self.orders[fact.order_id].tickets[fact.number].digest = digest
             case f.AttendeeNamed():
                 self.sealed.add(fact.order_id)
+            case f.WaitlistJoined():
+                self.waiters.join(fact, entry.at_ms)
+            case f.OfferMade():
+                self._complain(self.waiters.offer(fact), entry)
+                self.tiers[fact.tier_id].held += fact.quantity
+            case f.OfferLapsed():
+                self.waiters.by_id[fact.entry_id].end("LAPSED", entry.at_ms)
+                self.tiers[fact.tier_id].held -= fact.quantity
+            case f.WaitlistLeft():
+                self.waiters.leave(fact, entry.at_ms)
+                self.tiers[fact.tier_id].held -= fact.quantity if fact.offered else 0
             case f.TicketScanned():
                 self._scanned(fact, entry)
             case f.AdmissionUndone():
@@ -160,6 +177,7 @@ class Recount:
                 | f.OrdersArchived()
                 | f.OrderRecalled()
                 | f.KeysForgotten()
+                | f.EntriesForgotten()
                 | f.EventConfigured()
                 | f.GatesConfigured()
                 | f.SaleClosed()
@@ -181,6 +199,9 @@ class Recount:
             self._say(f"the key of {fact.order_id} has placed an order before", entry)
         self._placed_by_key[fact.key.digest] = entry.at_ms
         self.orders[fact.order_id] = Order(fact)
+        self._complain(self.waiters.take(fact, entry.at_ms), entry)
+        if fact.offer is not None:
+            self.tiers[fact.offer.tier_id].held -= fact.offer.quantity
         for item in fact.items:
             self.tiers[item.tier_id].held += item.quantity
         if fact.sealed is not None:
@@ -297,6 +318,12 @@ class Recount:
             f" {replayed.get(tier_id)} by replay"
             for tier_id in {**counted, **replayed}
             if counted.get(tier_id) != replayed.get(tier_id)
+        ]
+        wrong += [
+            f"{self.waiters.waiting(tier_id)} places of {tier_id} are waited for by the facts,"
+            f" {tier.waiting} by replay"
+            for tier_id, tier in tiers
+            if tier.waiting != self.waiters.waiting(tier_id)
         ]
         if self.admitted != state.header.doors.admitted:
             admitted = state.header.doors.admitted

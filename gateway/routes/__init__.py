@@ -16,6 +16,7 @@ from gateway.routes import (
     tickets,
     tiers,
     venues,
+    waitlist,
 )
 from gateway.routing import Route
 
@@ -26,6 +27,7 @@ ROUTES: list[Route] = [
     *attendees.ROUTES,
     *availability.ROUTES,
     *tickets.ROUTES,
+    *waitlist.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
     *series.ROUTES,

@@ -107,7 +107,7 @@ async def place_order(request: web.Request) -> web.Response:
     principal = principal_of(request)
     raw = await request.read()
     body = decode_bytes(raw, OrderBody)
-    buyer_id = _buyer(principal, body.buyer_id)
+    buyer_id = buyer_for(principal, body.buyer_id)
     key = idempotency_key(request, raw, principal)
     event_id = request.match_info["event_id"]
     if not ids.is_event(event_id):
@@ -126,6 +126,7 @@ async def place_order(request: web.Request) -> web.Response:
             key,
             sealed,
             personal_key,
+            body.offer_id,
         ),
     )
     match reply:
@@ -141,7 +142,7 @@ async def place_order(request: web.Request) -> web.Response:
             raise AssertionError(reply)
 
 
-def _buyer(principal: Principal, asked: str | None) -> str:
+def buyer_for(principal: Principal, asked: str | None) -> str:
     """A buyer buys for himself; the box office and the admin for whom they name."""
     if principal.role is Role.BUYER:
         if asked not in (None, principal.subject):
