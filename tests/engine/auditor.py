@@ -101,6 +101,8 @@ class Auditor:
     def hear(self, entry: f.Entry) -> None:
         assert entry.seq == self.seq + 1, entry
         assert entry.at_ms >= self.at_ms, entry
+        if isinstance(entry.fact, f.OrderPlaced | f.WaitlistJoined):  # nobody gets in between
+            assert not self.to_be_offered(self.at_ms), entry
         self.seq, self.at_ms = entry.seq, entry.at_ms
         self._hear(entry.fact, entry)
         for tier_id, tier in self.tiers.items():
