@@ -34,7 +34,6 @@ def test_the_same_seed_goes_the_same_way() -> None:
         "keys not restored",
         "watermark one too low",
         "a call is read twice",
-        "the last who waits is first",
     ],
 )
 def test_a_planted_bug_is_found(bug: str) -> None:

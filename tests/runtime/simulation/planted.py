@@ -5,7 +5,7 @@ within a thousand seeds does not look where that rule holds.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -30,7 +30,6 @@ from engine.runtime.reading import Reader
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.turn import Part
 from engine.state import State
-from engine.waitlist import Line
 from tests.runtime.database import Database
 from tests.runtime.simulation import scenario
 from tests.runtime.simulation.host import LEASE, Servers
@@ -232,14 +231,6 @@ async def _reads_again_what_waits(self: Reader) -> None:
 
 _step = Reader._step
 
-
-# Those who wait.
-
-
-def _the_last_is_first(self: Line) -> Iterator[str]:
-    return iter([self._entry_id_by_rank[rank] for rank in reversed(self._ranks)])
-
-
 PLANTED = (
     Planted("no fence", _patch(scenario, "Servers", partial(Servers, fence=False))),
     Planted("answer before commit", _patch(Supervisor, "_append", _answers_before_the_commit)),
@@ -284,5 +275,4 @@ PLANTED = (
     Planted("position is not written", _patch(Part, "batch", _position_is_not_written)),
     Planted("skips `beyond`", _patch(Inbox, "__init__", _skips_beyond)),
     Planted("a call is read twice", _patch(Reader, "_step", _reads_again_what_waits)),
-    Planted("the last who waits is first", _patch(Line, "__iter__", _the_last_is_first)),
 )

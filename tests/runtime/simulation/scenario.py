@@ -133,7 +133,8 @@ class Simulation:
             self._trouble.on_suspect = None
             await self._all_serve()
             await self._all_are_answered()
-            await self._all_leave()
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                await self._all_leave()
         await asyncio.sleep((HOLD_MS + AHEAD_MS_MAX) / 1000 + 2)
         await self._nothing_is_held()
         await self._the_first_success_is_told_again()
