@@ -174,6 +174,28 @@ class ReissueTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
 
 
+class ReadTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Answered with its order: who holds a ticket that was transferred may not see the rest."""
+
+    order_id: str
+    number: int
+    caller: Caller
+
+
+class TransferTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`holder_id` None: the new ticket belongs to whoever holds the mail."""
+
+    order_id: str
+    number: int
+    caller: Caller
+    holder_id: str | None
+    closes_before_ms: int  # the event's start
+    token_seed: bytes
+    key: Key
+    sealed: bytes
+    personal_key: bytes | None
+
+
 class NameAttendee(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -272,6 +294,8 @@ Command = (
     | SettleRefund
     | ReissueTicket
     | NameAttendee
+    | ReadTicket
+    | TransferTicket
     | RecallOrder
     | JoinWaitlist
     | ReadWaitlistEntry

@@ -160,6 +160,19 @@ class TicketReissued(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
 
 
+class TicketTransferred(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """The ticket `number` is worth nothing any more, `new_number` of that order is in its place."""
+
+    order_id: str
+    number: int
+    new_number: int
+    tier_id: str
+    token: bytes
+    holder_id: str | None
+    sealed: bytes
+    key: Key
+
+
 class AttendeeNamed(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -276,6 +289,7 @@ Fact = (
     | RefundSettled
     | TicketReissued
     | AttendeeNamed
+    | TicketTransferred
     | AdmissionUndone
     | OrdersArchived
     | OrderRecalled

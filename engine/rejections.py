@@ -26,6 +26,9 @@ class Reason(StrEnum):
     UNKNOWN_TICKET = "unknown_ticket"
     TICKET_USED = "ticket_used"
     TICKET_NOT_VALID = "ticket_not_valid"
+    TRANSFER_LIMIT = "transfer_limit"
+    TRANSFER_CLOSED = "transfer_closed"
+    NOT_THE_HOLDER = "not_the_holder"
     # waitlists
     TIER_AVAILABLE = "tier_available"
     ALREADY_WAITING = "already_waiting"

@@ -46,6 +46,10 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return tickets.reissue(state, command, now_ms)
         case c.NameAttendee():
             return tickets.name_attendee(state, command)
+        case c.ReadTicket():
+            return tickets.read(state, command, now_ms)
+        case c.TransferTicket():
+            return tickets.transfer(state, command, now_ms)
         case c.RecallOrder():
             return archiving.recall(state, command, now_ms)
         case c.JoinWaitlist():
@@ -192,7 +196,8 @@ def _apply_to_order(
     | f.OrderRefunded
     | f.RefundSettled
     | f.TicketReissued
-    | f.AttendeeNamed,
+    | f.AttendeeNamed
+    | f.TicketTransferred,
     at_ms: int,
 ) -> None:
     match fact:
@@ -216,6 +221,8 @@ def _apply_to_order(
             tickets.apply_reissued(state, fact, at_ms)
         case f.AttendeeNamed():
             tickets.apply_named(state, fact)
+        case f.TicketTransferred():
+            tickets.apply_transferred(state, fact, at_ms)
         case _:
             assert_never(fact)
 
@@ -239,6 +246,7 @@ def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
             | c.SettleRefund()
             | c.ReissueTicket()
             | c.NameAttendee()
+            | c.TransferTicket()
         ):
             return order_view(state.order_by_id[command.order_id], state.header.now_ms)
         case c.JoinWaitlist():

@@ -89,22 +89,24 @@ class Mender:
         sale_id = reckoning.sale_id
         items_by_order: dict[str, tuple[Item, ...]] = {}
         row_by_entry: dict[str, Row] = {}
+        received: dict[tuple[str, int], str] = {}
         piece: list[Entry] = []
         async for row in history.sale(sale_id, reckoning.archived_seq):
             if row.seq <= projected:
                 piece += [e for e in decode(row.batch, row.crc) if e.sale_id == sale_id]
             if len(piece) >= FACTS_MAX:
-                await self._fold(piece, items_by_order, row_by_entry)
+                await self._fold(piece, items_by_order, row_by_entry, received)
                 piece = []
-        await self._fold(piece, items_by_order, row_by_entry)
+        await self._fold(piece, items_by_order, row_by_entry, received)
 
     async def _fold(
         self,
         entries: list[Entry],
         items_by_order: dict[str, tuple[Item, ...]],
         row_by_entry: dict[str, Row],
+        received: dict[tuple[str, int], str],
     ) -> None:
-        fold = Fold(items_by_order, row_by_entry)
+        fold = Fold(items_by_order, row_by_entry, received)
         for entry in entries:
             fold.take(entry)
         fold.confirmed_in.clear()  # who was there an hour ago is not counted again

@@ -83,7 +83,10 @@ TABLES = (
         "tickets",
         "ord_",
         ("order_id", "number"),
-        ("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
+        (
+            *("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
+            *("transferred_from", "holder_id"),
+        ),
     ),
     Table(
         "checkins",
@@ -208,6 +211,7 @@ def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:
     return (
         *(sale_id, ticket.tier_id, ticket.digest, ticket.status),
         *(from_ms(ticket.issued_at_ms), _instant(ticket.checked_in_at_ms)),
+        *(ticket.transferred_from, ticket.holder_id),
     )
 
 

@@ -19,6 +19,7 @@ from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.ticket import TicketStatus, token_digest
+from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.waitlists import WRITE as WRITE_WAITLIST
@@ -85,7 +86,8 @@ class Projector:
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
             waiting = await known(self._connection, entries)
-            fold = Fold(await self._items(entries), waiting)
+            received = await transfers.received(self._connection, entries)
+            fold = Fold(await self._items(entries), waiting, received)
             for entry in entries:
                 fold.take(entry)
             for statement, columns in fold.statements():
@@ -115,9 +117,13 @@ class Fold:
     """Entries folded into rows. Later facts win over earlier ones about the same thing."""
 
     def __init__(
-        self, items_by_order: dict[str, tuple[f.Item, ...]], row_by_entry: dict[str, Row]
+        self,
+        items_by_order: dict[str, tuple[f.Item, ...]],
+        row_by_entry: dict[str, Row],
+        tier_by_received: dict[tuple[str, int], str],
     ) -> None:
         self._items = items_by_order
+        self._tier_by_received = tier_by_received
         self._waitlist = WaitlistFold(row_by_entry)
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
@@ -172,6 +178,8 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
+            case f.TicketTransferred():
+                self._transferred(event_id, fact, at)
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
             case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
@@ -242,8 +250,17 @@ class Fold:
         self._refunded[fact.order_id] += fact.amount_minor
         tiers = self._tier_by_number(fact.order_id)
         for number in fact.ticket_numbers:
-            self._sold[event_id, tiers[number]] -= 1
+            received = self._tier_by_received.get((fact.order_id, number))
+            self._sold[event_id, received or tiers[number]] -= 1
             self._tables["dead"].append((fact.order_id, number))
+
+    def _transferred(self, event_id: str, fact: f.TicketTransferred, at: datetime) -> None:
+        new = (fact.order_id, fact.new_number)
+        self._tier_by_received[new] = fact.tier_id
+        self._tables["tickets"].append((*new, event_id, fact.tier_id, token_digest(fact.token), at))
+        self._tables["named"].append((*new, fact.sealed))
+        self._tables["received"].append((*new, fact.number, fact.holder_id))
+        self._tables["transferred"].append((fact.order_id, fact.number))
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
         scanned_at = _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None
@@ -353,11 +370,13 @@ _STATEMENTS: dict[str, str] = {
         """,
     "ticket": """
         UPDATE tickets SET checked_in_at = t.checked_in,
-            status = CASE tickets.status WHEN 'CANCELLED' THEN 'CANCELLED' ELSE t.status END
+            status = CASE WHEN tickets.status IN ('CANCELLED', 'TRANSFERRED')
+                THEN tickets.status ELSE t.status END
         FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[])
             AS t (order_id, number, status, checked_in)
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
+    **transfers.STATEMENTS,
     "dead": """
         UPDATE tickets SET status = 'CANCELLED'
         FROM unnest($1::text[], $2::int[]) AS t (order_id, number)
@@ -377,7 +396,8 @@ _STATEMENTS: dict[str, str] = {
         UPDATE orders SET refunded_minor = refunded_minor + t.amount,
             status = CASE WHEN EXISTS (
                 SELECT 1 FROM tickets
-                WHERE tickets.order_id = orders.order_id AND tickets.status <> 'CANCELLED'
+                WHERE tickets.order_id = orders.order_id
+                  AND tickets.status NOT IN ('CANCELLED', 'TRANSFERRED')
             ) THEN orders.status ELSE 'REFUNDED' END
         FROM unnest($1::text[], $2::bigint[]) AS t (order_id, amount)
         WHERE orders.order_id = t.order_id

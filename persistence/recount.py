@@ -27,6 +27,8 @@ class Ticket(Struct, gc=False):
     issued_at_ms: int
     status: TicketStatus = TicketStatus.VALID
     checked_in_at_ms: int | None = None
+    transferred_from: int | None = None
+    holder_id: str | None = None
 
 
 class Order(Struct):
@@ -150,6 +152,8 @@ class Recount:
             case f.TicketReissued():
                 digest = self._minted(fact.token, entry)
                 self.orders[fact.order_id].tickets[fact.number].digest = digest
+            case f.TicketTransferred():
+                self._transferred(fact, entry)
             case f.AttendeeNamed():
                 self.sealed.add(fact.order_id)
             case f.WaitlistJoined():
@@ -257,17 +261,32 @@ class Recount:
     def _refunded(self, fact: f.OrderRefunded, entry: f.Entry) -> None:
         order = self.orders[fact.order_id]
         tickets = [order.tickets[number] for number in fact.ticket_numbers]
-        if any(ticket.status is TicketStatus.CANCELLED for ticket in tickets):
-            self._say(f"a ticket of {fact.order_id} is taken back a second time", entry)
+        gone = (TicketStatus.CANCELLED, TicketStatus.TRANSFERRED)
+        if any(ticket.status in gone for ticket in tickets):
+            self._say(f"a ticket of {fact.order_id} is taken back that is worth nothing", entry)
         if fact.amount_minor != sum(ticket.price_minor for ticket in tickets):
             self._say(f"{fact.amount_minor} is not what the tickets have cost", entry)
         for ticket in tickets:
             ticket.status = TicketStatus.CANCELLED
             self.tiers[ticket.tier_id].sold -= 1
         order.refunded_minor += fact.amount_minor
-        if all(ticket.status is TicketStatus.CANCELLED for ticket in order.tickets):
+        dead = (TicketStatus.CANCELLED, TicketStatus.TRANSFERRED)
+        if all(ticket.status in dead for ticket in order.tickets):
             order.status = OrderStatus.REFUNDED
         self._owe(fact, entry)
+
+    def _transferred(self, fact: f.TicketTransferred, entry: f.Entry) -> None:
+        tickets = self.orders[fact.order_id].tickets
+        old = tickets[fact.number]
+        if old.status is not TicketStatus.VALID or old.transferred_from is not None:
+            self._say(f"ticket {fact.number} of {fact.order_id} can't be transferred", entry)
+        if len(tickets) != fact.new_number:
+            self._say(f"{fact.order_id} has {len(tickets)} tickets before it", entry)
+        old.status = TicketStatus.TRANSFERRED
+        new = Ticket(old.tier_id, old.price_minor, self._minted(fact.token, entry), entry.at_ms)
+        new.transferred_from, new.holder_id = fact.number, fact.holder_id
+        tickets.append(new)
+        self.sealed.add(fact.order_id)
 
     def _owe(self, fact: f.MoneyReturned | f.OrderRefunded, entry: f.Entry) -> None:
         if fact.refund_id in self.refunds:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from engine.commands import Command, JoinWaitlist, NameAttendee, PlaceOrder
+from engine.commands import Command, JoinWaitlist, NameAttendee, PlaceOrder, TransferTicket
 from engine.facts import Entry
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
@@ -33,6 +33,8 @@ class Part(Struct):
             case PlaceOrder(order_id=owner, personal_key=bytes(key)):
                 self.personal_keys.append((owner, key))
             case NameAttendee(order_id=owner, personal_key=bytes(key)):
+                self.personal_keys.append((owner, key))
+            case TransferTicket(order_id=owner, personal_key=bytes(key)):
                 self.personal_keys.append((owner, key))
             case JoinWaitlist(entry_id=owner, personal_key=bytes(key)):
                 self.personal_keys.append((owner, key))

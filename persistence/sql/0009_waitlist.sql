@@ -18,3 +18,6 @@ CREATE TABLE waitlist (
 );
 CREATE INDEX waitlist_of_event ON waitlist (event_id);
 CREATE INDEX waitlist_live ON waitlist (event_id) WHERE status IN ('WAITING', 'OFFERED');
+
+-- A ticket that came by transfer: from which number of its order, and to whom.
+ALTER TABLE tickets ADD COLUMN transferred_from integer, ADD COLUMN holder_id text;

@@ -22,6 +22,7 @@ class AuditedTicket:
     tokens: list[bytes]
     alive: bool = True
     admission: tuple[str, str, int] | None = None  # device, nonce, instant
+    received: bool = False
 
 
 @dataclass
@@ -170,6 +171,8 @@ class Auditor:
                 self._minted(fact.token, entry)
                 self._uses(fact.key.digest, entry)
                 ticket.tokens.append(fact.token)
+            case f.TicketTransferred():
+                self._transferred(self._order(fact.order_id, entry), fact, entry)
             case f.AttendeeNamed():
                 assert self._order(fact.order_id, entry).tickets[fact.number].alive, entry
             case f.WaitlistJoined():
@@ -274,6 +277,21 @@ class Auditor:
         for ticket in tickets:
             ticket.alive = False
         self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
+
+    def _transferred(self, order: AuditedOrder, fact: f.TicketTransferred, entry: f.Entry) -> None:
+        old = order.tickets[fact.number]
+        assert old.alive, entry
+        assert old.admission is None, entry
+        assert not old.received, entry
+        assert fact.new_number == len(order.tickets), entry
+        assert fact.tier_id == old.tier_id, entry
+        assert self.stage in ("open", "closed"), entry
+        assert entry.at_ms < self.terms.starts_at_ms, entry
+        self._minted(fact.token, entry)
+        self._uses(fact.key.digest, entry)
+        old.alive = False
+        new = AuditedTicket(old.tier_id, old.price_minor, [fact.token], received=True)
+        order.tickets.append(new)
 
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
         scan = (fact.device_id, fact.nonce)

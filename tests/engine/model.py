@@ -8,22 +8,26 @@ memory and come back makes no difference to any answer here.
 
 from engine import commands as c
 from engine import facts as f
-from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket, digest_of
-from tests.engine.model_waiting import ModelWaitlist, Verdict
+from tests.engine.model_books import ModelOrder, ModelTicket, digest_of
+from tests.engine.model_tickets import REPLAYED, UNCHANGED, ModelTickets
+from tests.engine.model_waiting import Verdict
 
 DAY_MS = 24 * 60 * 60 * 1000
-UNDO_WINDOW_MS = 15 * 60 * 1000
 KEPT_MS = 60 * 60 * 1000  # a finished order, by the sweeps of this room
 GATHER_MS = 1000
 
-REPLAYED = "replayed"
-UNCHANGED = "unchanged"
-
 Tidied = f.OrdersArchived | f.KeysForgotten | f.EntriesForgotten
-Keyed = c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket | c.JoinWaitlist
+Keyed = (
+    c.PlaceOrder
+    | c.RequestPayment
+    | c.RefundOrder
+    | c.ReissueTicket
+    | c.TransferTicket
+    | c.JoinWaitlist
+)
 
 
-class Model(ModelWaitlist):
+class Model(ModelTickets):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
@@ -33,6 +37,7 @@ class Model(ModelWaitlist):
                 | c.RequestPayment()
                 | c.RefundOrder()
                 | c.ReissueTicket()
+                | c.TransferTicket()
                 | c.JoinWaitlist()
             ):
                 return self._once(command, now_ms)
@@ -47,8 +52,7 @@ class Model(ModelWaitlist):
             case c.SettleRefund():
                 return self._settle(command, now_ms)
             case c.NameAttendee():
-                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
-                return refused or ("AttendeeNamed", {})
+                return self._refuse_ticket(command) or ("AttendeeNamed", {})
             case c.CheckIn():
                 return self._check_in(command, now_ms)
             case c.UndoCheckIn():
@@ -56,6 +60,7 @@ class Model(ModelWaitlist):
             case (
                 c.ReadOrder()
                 | c.ReadWaitlistEntry()
+                | c.ReadTicket()
                 | c.ReadDoors()
                 | c.ReadSale()
                 | c.Sweep()
@@ -74,6 +79,9 @@ class Model(ModelWaitlist):
             case f.TicketReissued():
                 ticket = self.orders[fact.order_id].tickets[fact.number]
                 ticket.digests.append(digest_of(fact.token))
+            case f.TicketTransferred():
+                new = self.orders[fact.order_id].tickets[fact.new_number]
+                new.digests = [digest_of(fact.token)]
             case f.OrdersArchived(order_ids):
                 self.archived.update(order_ids)
             case f.OrderRecalled(found):
@@ -113,7 +121,7 @@ class Model(ModelWaitlist):
                 order.quiet_since_ms = now_ms
             else:
                 assert order.status == "CONFIRMED", fact
-                numbers = [n for n, t in enumerate(order.tickets) if not t.refunded]
+                numbers = [n for n, t in enumerate(order.tickets) if t.alive]
                 assert list(fact.ticket_numbers) == numbers, fact
                 self._refund_tickets(order, numbers, fact.refund_id)
 
@@ -158,8 +166,9 @@ class Model(ModelWaitlist):
             case c.RefundOrder():
                 verdict = self._refund(command, now_ms)
             case c.ReissueTicket():
-                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
-                verdict = refused or ("TicketReissued", {})
+                verdict = self._refuse_ticket(command) or ("TicketReissued", {})
+            case c.TransferTicket():
+                verdict = self._transfer(command, now_ms)
         if verdict[0][0].isupper():  # a refused request does not use its key up
             self.keys[command.key.digest] = (now_ms, command.key.fingerprint)
             joins = isinstance(command, c.JoinWaitlist)
@@ -231,17 +240,6 @@ class Model(ModelWaitlist):
         if status != "PENDING":
             return "order_not_pending", {"status": status}
         return None
-
-    def _order(self, order_id: str, caller: c.Caller) -> ModelOrder | None:
-        order = self.orders.get(order_id)
-        may = {
-            "admin": True,
-            "box_office": True,
-            "organizer": caller.subject == self.terms.organizer_id,
-            "buyer": order is not None and caller.subject == order.buyer_id,
-            "scanner": False,
-        }
-        return order if may[caller.role] else None
 
     # Money.
 
@@ -317,12 +315,12 @@ class Model(ModelWaitlist):
         status, _ = order.status_at(now_ms)
         if status != "CONFIRMED":
             return "order_not_confirmed", {"status": status}
-        left = [number for number, t in enumerate(order.tickets) if not t.refunded]
+        left = [number for number, t in enumerate(order.tickets) if t.alive]
         for number in command.ticket_numbers or ():
             if number >= len(order.tickets):
                 return "unknown_ticket", {}
             if number not in left:
-                return "ticket_not_valid", {"status": "CANCELLED"}
+                return "ticket_not_valid", {"status": order.tickets[number].status}
         numbers = left if command.ticket_numbers is None else sorted(set(command.ticket_numbers))
         if not command.force and any(order.tickets[n].admitted for n in numbers):
             return "ticket_used", {}
@@ -335,7 +333,7 @@ class Model(ModelWaitlist):
             order.tickets[number].refunded = True
         amount = sum(order.tickets[number].price_minor for number in numbers)
         order.refunds[refund_id] = "pending" if amount else "done"
-        if all(ticket.refunded for ticket in order.tickets):
+        if not any(ticket.alive for ticket in order.tickets):
             order.status = "REFUNDED"
 
     def _settle(self, command: c.SettleRefund, now_ms: int) -> Verdict:
@@ -349,70 +347,6 @@ class Model(ModelWaitlist):
         order.refunds[command.refund_id] = after
         order.quiet_since_ms = now_ms
         return "RefundSettled", {"done": command.done}
-
-    # Tickets and doors.
-
-    def _refuse_ticket(self, order_id: str, number: int, caller: c.Caller) -> Verdict | None:
-        order = self._order(order_id, caller)
-        if order is None or number >= len(order.tickets):
-            return "unknown_ticket", {}
-        status = order.tickets[number].status
-        if status == "VALID":
-            return None
-        return ("ticket_used" if status == "USED" else "ticket_not_valid"), {"status": status}
-
-    def _check_in(self, command: c.CheckIn, now_ms: int) -> Verdict:
-        name = (command.device_id, command.nonce)
-        if name in self.scans:
-            same = self.scans[name].digest == command.token_digest
-            return (REPLAYED if same else "nonce_reused"), {}
-        known = [t for t in self.tickets() if command.token_digest in t.digests]
-        if not known and command.elsewhere is None:
-            return "token_not_here", {}
-        self.scans[name] = scan = ModelScan(command.token_digest, now_ms, None)
-        if not known:
-            reason = "wrong_event" if command.elsewhere else "unknown_token"
-            return "TicketScanned", {"result": "INVALID", "reason": reason}
-        ticket = known[0]
-        invalid = None if command.override else self._why_invalid(ticket, command, now_ms)
-        if invalid:
-            return "TicketScanned", {"result": "INVALID", "reason": invalid}
-        result = "ALREADY_ADMITTED"
-        if ticket.admitted is None:
-            result = "ADMIT"
-            ticket.admitted = (now_ms, command.gate)
-            scan.admitted = ticket
-        at_ms, gate = ticket.admitted
-        case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
-        return "TicketScanned", {**case, "reason": None}
-
-    def _why_invalid(self, ticket: ModelTicket, command: c.CheckIn, now_ms: int) -> str | None:
-        if self.stage == "cancelled":
-            return "event_cancelled"
-        if ticket.refunded:
-            return "refunded"
-        if command.token_digest != ticket.digests[-1]:
-            return "reissued"
-        if now_ms < self.terms.starts_at_ms - command.doors_open_before_ms:
-            return "not_open"
-        admits = self.gates.get(command.gate or "", ())
-        if admits and ticket.tier_id not in admits:
-            return "tier_not_admitted"
-        return None
-
-    def _undo(self, command: c.UndoCheckIn, now_ms: int) -> Verdict:
-        scan = self.scans.get((command.device_id, command.nonce))
-        if scan is None:
-            return "unknown_checkin", {}
-        if scan.undone:
-            return UNCHANGED, {}
-        if scan.admitted is None:
-            return "not_admitted", {}
-        if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
-            return "undo_window_passed", {}
-        scan.undone = True
-        scan.admitted.admitted = None
-        return "AdmissionUndone", {"undone_by": command.undone_by}
 
     # The catalogue.
 

@@ -19,11 +19,20 @@ class ModelTicket:
     digests: list[bytes]
     refunded: bool = False
     admitted: tuple[int, str | None] | None = None  # when and at which gate
+    transferred: bool = False  # to another ticket, which is received
+    received: bool = False
+    holder_id: str | None = None  # of a received one, where it is known
+
+    @property
+    def alive(self) -> bool:
+        return not (self.refunded or self.transferred)
 
     @property
     def status(self) -> str:
         if self.refunded:
             return "CANCELLED"
+        if self.transferred:
+            return "TRANSFERRED"
         return "USED" if self.admitted else "VALID"
 
 
@@ -121,7 +130,7 @@ class ModelBooks:
         return sorted(ended, key=lambda entry: entry.ended_at_ms)
 
     def sold(self, tier_id: str) -> int:
-        return sum(t.tier_id == tier_id and not t.refunded for t in self.tickets())
+        return sum(t.tier_id == tier_id and t.alive for t in self.tickets())
 
     def free(self, tier_id: str) -> int:
         return self.tiers[tier_id].quantity - self.held(tier_id) - self.sold(tier_id)

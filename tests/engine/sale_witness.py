@@ -19,8 +19,9 @@ from engine.replies import Decision, Replayed, Reply, View
 from engine.scan import DoorsView, ScanView, scan_key
 from engine.state import GATHER_MS, HEADER, Archived, State
 from engine.waiter import EntryView
-from tests.engine.model import REPLAYED, UNCHANGED, Keyed, Model
+from tests.engine.model import Keyed, Model
 from tests.engine.model_books import ModelEntry, ModelOrder
+from tests.engine.model_tickets import REPLAYED, UNCHANGED
 from tests.engine.stage import DAY_MS, EVENT, HOLD_MS, KEPT_MS, OFFER_MS, Stage, a
 
 ADMIN = c.Caller(c.Role.ADMIN, "admin")
@@ -103,7 +104,7 @@ class SaleWitness(RuleBasedStateMachine):
             self.model.happened(fact, self.stage.now_ms)
             if isinstance(fact, f.OrderConfirmed):
                 self.tokens += fact.tokens
-            elif isinstance(fact, f.TicketReissued):
+            elif isinstance(fact, f.TicketReissued | f.TicketTransferred):
                 self.tokens.append(fact.token)
         touched = self.stage.state.touched
         for name, entity in snapshot.changes(self.stage.state, touched):

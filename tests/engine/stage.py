@@ -207,6 +207,19 @@ class Stage:
     ) -> c.ReissueTicket:
         return c.ReissueTicket(order_id, number, caller, self.random(32), key or self.key())
 
+    def transfer_ticket(
+        self,
+        order_id: str,
+        number: int = 0,
+        caller: c.Caller = BUYER,
+        holder_id: str | None = None,
+        key: c.Key | None = None,
+    ) -> c.TransferTicket:
+        seed, sealed = self.random(32), b"the new one"
+        return c.TransferTicket(
+            order_id, number, caller, holder_id, 0, seed, key or self.key(), sealed, None
+        )
+
     def name_attendee(
         self, order_id: str, number: int = 0, sealed: bytes = b"somebody else"
     ) -> c.NameAttendee:

@@ -161,6 +161,17 @@ class SaleMachine(SaleWitness):
         self.ask(self.stage.reissue_ticket(*pick(self.tickets, i), caller))
 
     @once_there_is("tickets")
+    @rule(i=which, caller=callers, holder=st.sampled_from([None, STRANGER.subject, "buyer-9"]))
+    def transfer(self, i: int, caller: c.Caller, holder: str | None) -> None:
+        self.ask(self.stage.transfer_ticket(*pick(self.tickets, i), caller, holder))
+
+    @once_there_is("tickets")
+    @rule(i=which, caller=callers)
+    def rename_by_anybody(self, i: int, caller: c.Caller) -> None:
+        order_id, number = pick(self.tickets, i)
+        self.ask(c.NameAttendee(order_id, number, caller, b"by %d" % self.steps, None))
+
+    @once_there_is("tickets")
     @rule(i=which, further=st.sampled_from([0, 0, 0, 4]))
     def rename(self, i: int, further: int) -> None:
         order_id, number = pick(self.tickets, i)
@@ -274,7 +285,7 @@ class SaleMachine(SaleWitness):
                 return replace(command, refund_id=fresh_id, token_seed=self.stage.random(32))
             case c.JoinWaitlist():
                 return replace(command, entry_id=self.stage.join_waitlist().entry_id)
-            case c.ReissueTicket():
+            case c.ReissueTicket() | c.TransferTicket():
                 return replace(command, token_seed=self.stage.random(32))
             case _:
                 return command

@@ -60,9 +60,12 @@ def eventful() -> Stage:
 
 
 def quiet() -> Stage:
-    """Places that come back are offered, in part, and taken, left, and let lapse."""
+    """Places that come back are offered, in part, and taken, left, and let lapse; a ticket is given
+    to another, and refunded.
+    """
     stage = Stage(terms(OTHER_TIER, quantity=2), event_id=OTHER_SALE)
     sold = stage.sell((OTHER_TIER, 2))
+    stage.ask(stage.transfer_ticket(sold.order_id))
     taken = stage.join(3, OTHER_TIER, "buyer-3")
     for buyer_id in ("buyer-4", "buyer-5"):
         stage.join(1, OTHER_TIER, buyer_id)
@@ -76,6 +79,7 @@ def quiet() -> Stage:
     stage.sweep_all()
     stage.pass_ms(OFFER_MS)
     stage.sweep_all()
+    stage.ask(stage.refund_order(sold.order_id, 2))
     return stage
 
 
