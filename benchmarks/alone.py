@@ -2,16 +2,19 @@
 
 import asyncio
 import os
-import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import blake2b
 from itertools import count
-from pathlib import Path
 
 import asyncpg
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
+from benchmarks.servers import fresh_folder
 from engine import commands as c
 from engine import ids
 from engine.replies import Reply
@@ -30,6 +33,7 @@ EVENT_ID, TIER_ID = "evt_00000000000000aa", "tier_floor"
 PLACES = 1 << 40
 FAR_MS = 1 << 42
 HOLD_MS = 86_400_000
+IN_FLIGHT = [64, 512, 2048]
 
 
 class Alone(Struct):
@@ -38,45 +42,53 @@ class Alone(Struct):
     cpu_us: float  # a decision, of this process: who asks is in it
 
 
+class Engine(Struct):
+    """One hot sale in shard 0; shard 1 is nobody's."""
+
+    supervisor: Supervisor
+    pool: asyncpg.Pool
+    dsn: str
+
+
 async def alone(in_flight: list[int], seconds: float) -> list[Alone]:
     """Durable decisions a second on one hot sale, with so many letters in flight."""
-    with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
-        postgres = EmbeddedPostgres(Path(name) / "postgres")
-        redis = EmbeddedRedis(Path(name) / "redis")
-        dsn, url = await postgres.start(), await redis.start()
-        await prepare(dsn, 1)
-        try:
-            async with asyncpg.create_pool(dsn, min_size=1) as pool, Redis.from_url(url) as client:
-                return await _measured(dsn, pool, client, in_flight, seconds)
-        finally:
-            await asyncio.gather(postgres.stop(), redis.stop())
+    async with running() as engine:
+        found = [await asked_of(engine.supervisor, letters, seconds) for letters in in_flight]
+        if not await engine.pool.fetchval("SELECT last_seq FROM shards WHERE shard_id = 0"):
+            raise SystemExit("nothing is in the journal")
+        return found
 
 
-async def _measured(
-    dsn: str, pool: asyncpg.Pool, redis: Redis, in_flight: list[int], seconds: float
-) -> list[Alone]:
-    journal = PostgresJournal(dsn, pool, NodeName("bench", "1"))
-    supervisor = Supervisor(
-        journal=journal,
-        snapshots=Snapshots(RedisSnapshots(redis), PostgresSnapshots(pool)),
-        clock=SystemClock(),
-        observer=RuntimeObserver(),
-        shards=1,
-        limits=Limits(),
-    )
-    supervisor.trust(float("inf"))
-    for grant in await journal.acquire([0]):
-        supervisor.take_over(grant)
-    running = asyncio.create_task(supervisor.run())
-    await LocalMailbox(supervisor).ask(EVENT_ID, _opening())
-    found = [await _round(supervisor, letters, seconds) for letters in in_flight]
-    placed = await pool.fetchval("SELECT last_seq FROM shards")
-    if not placed:
-        raise SystemExit("nothing is in the journal")
-    supervisor.stop()
-    await running
-    await journal.close()
-    return found
+@asynccontextmanager
+async def running() -> AsyncIterator[Engine]:
+    async with AsyncExitStack() as undo:
+        folder = await undo.enter_async_context(fresh_folder())
+        postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
+        dsn = await postgres.start()
+        undo.push_async_callback(postgres.stop)
+        url = await redis.start()
+        undo.push_async_callback(redis.stop)
+        await prepare(dsn, 2)
+        pool = await undo.enter_async_context(asyncpg.create_pool(dsn, min_size=1))
+        client = await undo.enter_async_context(Redis.from_url(url))
+        journal = PostgresJournal(dsn, pool, NodeName("bench", "1"))
+        undo.push_async_callback(journal.close)
+        supervisor = Supervisor(
+            journal=journal,
+            snapshots=Snapshots(RedisSnapshots(client), PostgresSnapshots(pool)),
+            clock=SystemClock(),
+            observer=RuntimeObserver(),
+            shards=1,
+            limits=Limits(),
+        )
+        supervisor.trust(float("inf"))
+        for grant in await journal.acquire([0]):
+            supervisor.take_over(grant)
+        serving = asyncio.create_task(supervisor.run())
+        await LocalMailbox(supervisor).ask(EVENT_ID, _opening())
+        yield Engine(supervisor, pool, dsn)
+        supervisor.stop()
+        await serving
 
 
 def _opening() -> c.OpenSale:
@@ -117,7 +129,7 @@ class _Asking:
             self.finished.set_result(None)
 
 
-async def _round(supervisor: Supervisor, in_flight: int, seconds: float) -> Alone:
+async def asked_of(supervisor: Supervisor, in_flight: int, seconds: float) -> Alone:
     began_s, cpu_s = time.perf_counter(), time.process_time()
     asking = _Asking(supervisor, began_s + seconds, in_flight)
     for _ in range(in_flight):
@@ -125,3 +137,20 @@ async def _round(supervisor: Supervisor, in_flight: int, seconds: float) -> Alon
     await asking.finished
     took_s, spent_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     return Alone(in_flight, asking.answered / took_s, spent_s * 1e6 / asking.answered)
+
+
+async def measure(asked: Asked) -> list[Measurement]:
+    runs = [await alone(IN_FLIGHT, asked.seconds) for _ in range(asked.rounds_or(5))]
+    figures = []
+    for place, in_flight in enumerate(IN_FLIGHT):
+        of_it = [run[place] for run in runs]
+        speed = [one.decisions_per_second for one in of_it]
+        figures.append(Figure(f"{in_flight} in flight: durable decisions", "a second", speed))
+        cpu = [one.cpu_us for one in of_it]
+        figures.append(Figure(f"{in_flight} in flight: CPU", "µs a decision", cpu))
+    conditions = (
+        "One hot sale, the supervisor and its Postgres journal without HTTP,"
+        f" {asked.seconds:g} s each; snapshots on. Who asks is in the same process, and its CPU"
+        " in the figure."
+    )
+    return [measured("engine alone", "./run bench engine", conditions, figures)]

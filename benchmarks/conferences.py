@@ -21,6 +21,8 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import Endpoint, stampede
 from loadtests.conferences import Conference, everything, moved
 
@@ -162,3 +164,23 @@ async def _content(server: Endpoint) -> str:
     finally:
         await connection.close()
     return found
+
+
+async def measure(_: Asked) -> list[Measurement]:
+    made = await run()
+    assert made.agrees
+    figures = [
+        Figure("first import", "s", [made.first.seconds]),
+        Figure("the same again", "s", [made.again.seconds]),
+        Figure("venue conflicts, by the import", "rows", [made.first.conflicts]),
+        Figure("venue conflicts, by the count beside it", "rows", [len(made.conflicts)]),
+        Figure("refused: no such midnight", "rows", [len(made.without_midnight)]),
+    ]
+    conditions = (
+        f"{made.rows:,} real conferences in {made.halls} halls, whole days, moved by"
+        f" {YEARS} years; start of the command included. Refused are the same lines as"
+        f" in the count beside it, in both runs. First: {made.first.output}. Again:"
+        f" {made.again.output}; the tables were the same to the byte. Load average of the shared"
+        f" machine meanwhile: {os.getloadavg()[0]:.1f}."
+    )
+    return [measured("import of 4,825 conferences", "./run bench import", conditions, figures)]

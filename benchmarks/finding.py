@@ -19,9 +19,10 @@ import asyncpg
 from msgspec.structs import replace
 
 from benchmarks import relevance
+from benchmarks.asked import Asked
 from benchmarks.judged import judged
 from benchmarks.relevance import AS_OF, Ask
-from benchmarks.results import Figure
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import stampede
 from engine.finding import Document, Search
 from loadtests.conferences import everything
@@ -39,6 +40,8 @@ COMMON = ("conference", "javascript", "berlin", "summit", "2023", "c", "")
 _TABLES = ("search_documents", "search_words")
 
 Write = Callable[[Sequence[Document]], Awaitable[None]]
+
+REAL_SERVER = "REAL_ELASTICSEARCH_URL"
 
 
 def catalogue(count: int) -> list[Document]:
@@ -230,3 +233,22 @@ def _shown(call: Callable[..., dict[str, object]], path: str, word: str, token: 
     while not call("GET", f"/v1/search/events?q={word}")["total"]:
         time.sleep(0.005)
     return (time.perf_counter() - began) * 1_000
+
+
+async def measure(asked: Asked) -> list[Measurement]:
+    """On Postgres, and on a real Elasticsearch where one is named."""
+    command = "./run bench search"
+    shown = await visible(times=20)
+    right, speed = await postgres_figures(asked.rounds_or(5))
+    speed.append(shown)
+    sides = [("Postgres", right, speed)]
+    if url := os.environ.get(REAL_SERVER):
+        sides.append(("Elasticsearch", *await elastic_figures(url, asked.rounds_or(5))))
+    queries = "80 judged queries on 4,825 real conferences; half of them held back from tuning."
+    load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    large = f"{EVENTS:,} events, 50 results a page; each round's p95. Load at the end: {load}."
+    return [
+        measured(f"search on {side}, {what}", command, conditions, figures)
+        for side, right, speed in sides
+        for what, conditions, figures in (("relevance", queries, right), ("speed", large, speed))
+    ]

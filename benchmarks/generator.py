@@ -30,28 +30,23 @@ class Outcome(Struct):
         return sum(self.statuses.values()) / self.seconds
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, load: "_Load") -> None:
-        self._load = load
+class Wire(asyncio.Protocol):
+    """A connection with one request under way at most."""
+
+    def __init__(self) -> None:
         self._buffer = b""
-        self._sent = 0.0
-        self._done = False
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._load.connected(self)
 
-    def send(self) -> None:
+    def write(self, request: bytes) -> None:
         assert self._transport is not None
-        request = self._load.next_request()
-        if request is None:
-            self._done = True
-            self._transport.close()
-            self._load.ended()
-            return
-        self._sent = time.perf_counter()
         self._transport.write(request)
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
@@ -65,7 +60,36 @@ class _Connection(asyncio.Protocol):
             self._buffer = buffer
             return
         self._buffer = b""
-        self._load.answered(int(buffer[9:12]), buffer[head_end + 4 :], self._sent)
+        self.heard(int(buffer[9:12]), buffer[head_end + 4 :])
+
+    def heard(self, status: int, body: bytes) -> None:
+        """The answer is whole."""
+        raise NotImplementedError
+
+
+class _Connection(Wire):
+    def __init__(self, load: "Load") -> None:
+        super().__init__()
+        self._load = load
+        self._sent = 0.0
+        self._done = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._load.connected(self)
+
+    def send(self) -> None:
+        request = self._load.next_request()
+        if request is None:
+            self._done = True
+            self.close()
+            self._load.ended()
+            return
+        self._sent = time.perf_counter()
+        self.write(request)
+
+    def heard(self, status: int, body: bytes) -> None:
+        self._load.answered(status, body, self._sent)
         self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -73,10 +97,22 @@ class _Connection(asyncio.Protocol):
             self._load.lost()
 
 
-class _Load:
-    def __init__(self, requests: Iterator[bytes], connections: int, keep_status: int) -> None:
+class Load:
+    """A run under way; `outcome` grows with each answer."""
+
+    def __init__(
+        self,
+        requests: Iterator[bytes],
+        connections: int,
+        keep_status: int,
+        *,
+        may_die: bool = False,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._requests = requests
         self._keep_status = keep_status
+        self._may_die = may_die
+        self._hear = hear
         self._expected = connections
         self._open: list[_Connection] = []
         self._stop_at = float("inf")
@@ -108,6 +144,8 @@ class _Load:
         self.outcome.seconds = now - self._began
         if status == self._keep_status:
             self.outcome.bodies.append(body)
+        if self._hear is not None:
+            self._hear(body)
 
     def ended(self) -> None:
         self._alive -= 1
@@ -115,7 +153,9 @@ class _Load:
             self.finished.set_result(None)
 
     def lost(self) -> None:
-        if not self.finished.done():
+        if self._may_die:
+            self.ended()
+        elif not self.finished.done():
             self.finished.set_exception(ConnectionError("the server closed a connection"))
 
 
@@ -129,14 +169,39 @@ async def run(
     keep_status: int,
 ) -> Outcome:
     """Open all connections first, then ask on all of them until the time or the requests end."""
+    load = await started(
+        host, port, requests, connections=connections, seconds=seconds, keep_status=keep_status
+    )
+    await load.finished
+    return load.outcome
+
+
+async def started(
+    host: str,
+    port: int,
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    keep_status: int,
+    may_die: bool = False,
+    hear: Callable[[bytes], None] | None = None,
+) -> Load:
+    """The same under way. `may_die`: a server that closes a connection only ends that one.
+
+    `hear` is told each answer before the next request is taken.
+    """
     loop = asyncio.get_running_loop()
-    load = _Load(requests, connections, keep_status)
+    load = Load(requests, connections, keep_status, may_die=may_die, hear=hear)
     for _ in range(connections):
         await loop.create_connection(lambda: _Connection(load), host, port)
     await load.all_connected
     load.begin(seconds)
-    await load.finished
-    return load.outcome
+    return load
+
+
+def get(path: str, headers: dict[str, str]) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n{_lines(headers)}\r\n".encode()
 
 
 def request(path: str, headers: dict[str, str], key: str, body: bytes) -> bytes:
@@ -154,8 +219,12 @@ def post(
 
 
 def _head(path: str, headers: dict[str, str]) -> str:
-    fixed = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n{fixed}"
+    fixed = f"Host: bench\r\nContent-Type: application/json\r\n{_lines(headers)}"
+    return f"POST {path} HTTP/1.1\r\n{fixed}"
+
+
+def _lines(headers: dict[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def _with_body(head: str, key: str, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from msgspec import Struct
 
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import Endpoint, stampede
 from loadtests.halls import Given, Refused, Window, overlaps, unfounded
 
@@ -106,3 +109,23 @@ async def _request(
     named = Window(datetime.fromisoformat(told["from"]), datetime.fromisoformat(told["to"]))
     refusal = Refused(hall, wanted, told["booking_id"], named, asked_s, answered_s)
     found.refused.append(refusal)
+
+
+async def measure(_: Asked) -> list[Measurement]:
+    found = await crowd()
+    figures = [
+        Figure("bookings given", "of the requests", [len(found.given)]),
+        Figure("refused: venue_conflict", "of the requests", [len(found.refused)]),
+        Figure("bookings that overlap", "", [len(found.overlaps)]),
+        Figure("refusals that name nobody who was there", "", [len(found.unfounded)]),
+        Figure("event creations", "a second", [found.requests / found.seconds]),
+        Figure("p50", "ms", [found.percentile_ms(50)]),
+        Figure("p99", "ms", [found.percentile_ms(99)]),
+    ]
+    conditions = (
+        f"Load average of the shared machine meanwhile: {os.getloadavg()[0]:.1f}."
+        f" {found.requests:,} random windows in {found.halls} halls over HTTP, {found.at_once} at"
+        " once; checked from what was asked and answered alone. The check's negative control, lock"
+        " and constraint both off, is `tests/persistence/test_booking_race.py`."
+    )
+    return [measured("halls, ten thousand requests", "./run bench halls", conditions, figures)]

@@ -4,6 +4,7 @@ The pure sale alone, its clock moved by hand: commands as a gateway makes them, 
 keeps, sweeps when they are due, snapshots that are always up to date.
 """
 
+import asyncio
 import gc
 import random
 import tracemalloc
@@ -11,6 +12,8 @@ from collections import deque
 
 from msgspec import Struct
 
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from engine import commands as c
 from engine import facts as f
 from engine import ids, sale, snapshot
@@ -171,3 +174,25 @@ def _each(before: float) -> float:
 def traced() -> float:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+async def measure(_: Asked) -> list[Measurement]:
+    each = await asyncio.to_thread(costs)
+    figures = [
+        Figure("pending order", "bytes", [each.pending_order]),
+        Figure("cancelled order, until it leaves", "bytes", [each.finished_order]),
+        Figure("archived order, until its key is forgotten", "bytes", [each.archived_order]),
+        Figure("the same after that: room in emptied tables", "bytes", [each.forgotten_order]),
+        Figure("confirmed order of one ticket, first 24 h", "bytes", [each.confirmed_order]),
+        Figure("the same after that", "bytes", [each.confirmed_order_without_keys]),
+        Figure("each further ticket", "bytes", [each.further_ticket]),
+    ]
+    figures += [
+        Figure(f"whole sale, abandoned orders only, after day {day}", "bytes", [size])
+        for day, size in enumerate(each.days, start=1)
+    ]
+    conditions = (
+        f"The pure sale alone, by tracemalloc, {ITEMS:,} of each kind; the days with"
+        f" {ORDERS_AN_HOUR} orders an hour, finished ones archived after an hour."
+    )
+    return [measured("memory of a sale", "./run bench memory", conditions, figures)]

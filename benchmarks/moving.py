@@ -16,7 +16,9 @@ from uuid import uuid4
 import aiohttp
 from msgspec import Struct
 
-from benchmarks.hot import PLACES
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
+from benchmarks.stage import PLACES
 from engine.facts import OrderPlaced
 from engine.placement import wanted_owner
 from tests.cluster import SHARDS, Cluster
@@ -30,7 +32,7 @@ SETTLED_S = 1.0
 BEFORE_S = 0.1  # a hand-over is noticed by who asked just before it as well
 
 
-class Asked(Struct, frozen=True):
+class Order(Struct, frozen=True):
     """`order_id` None: refused, failed, or unknown."""
 
     began_s: float
@@ -54,7 +56,7 @@ class Buyers:
     def __init__(self, shop: Shop, event_id: str, tier_id: str) -> None:
         self._order = partial(shop.order, event_id, tier_id)
         self._buying = [asyncio.create_task(self._buy()) for _ in range(BUYERS)]
-        self.asked: list[Asked] = []
+        self.asked: list[Order] = []
 
     async def stop(self) -> None:
         for buyer in self._buying:
@@ -70,10 +72,10 @@ class Buyers:
                 order_id = None
             else:
                 order_id = answer.body["order_id"] if answer.status == 201 else None
-            self.asked.append(Asked(began_s, time.monotonic(), order_id))
+            self.asked.append(Order(began_s, time.monotonic(), order_id))
             await asyncio.sleep(PACE_S)
 
-    def first_since(self, instant_s: float) -> Asked | None:
+    def first_since(self, instant_s: float) -> Order | None:
         """The first durable answer to what was asked afterwards."""
         good = [a for a in self.asked if a.began_s > instant_s and a.order_id is not None]
         return min(good, key=lambda asked: asked.answered_s, default=None)
@@ -174,3 +176,33 @@ async def _expect_all_in_the_journal(scene: Scene) -> None:
     lost = {a.order_id for a in scene.buyers.asked if a.order_id is not None} - placed
     if lost:
         raise SystemExit(f"{len(lost)} answers of 201 are not in the journal")
+
+
+async def measure_takeovers(asked: Asked) -> list[Measurement]:
+    figures = [Figure("kill -9 to a durable 201", "s", await takeovers(asked.rounds_or(10)))]
+    conditions = (
+        f"Two engines behind a gateway, {BUYERS} buyers; the owner of the hot sale is killed"
+        " and stays dead, the other takes over. No 201 is missing in the journal."
+    )
+    return [measured("takeover after kill -9", "./run bench takeover", conditions, figures)]
+
+
+async def measure_hand_overs(asked: Asked) -> list[Measurement]:
+    left, joined = await hand_overs(asked.rounds_or(5))
+    figures = [*_moved("owner leaves", left), *_moved("owner joins again", joined)]
+    conditions = (
+        f"Two engines behind a gateway, {BUYERS} buyers; the owner of the hot sale is told"
+        " to stop (SIGTERM), and started again. Of what was asked for from 0.1 s before it until"
+        " 1 s after it; the start of the process is in the window of its joining."
+    )
+    return [measured("planned hand-over", "./run bench handover", conditions, figures)]
+
+
+def _moved(what: str, moves: list[Moved]) -> list[Figure]:
+    return [
+        Figure(f"{what}: asked", "orders", [float(m.asked) for m in moves]),
+        Figure(f"{what}: failed", "orders", [float(m.failed) for m in moves]),
+        Figure(f"{what}: p99", "ms", [m.p99_ms for m in moves]),
+        Figure(f"{what}: longest", "ms", [m.most_ms for m in moves]),
+        Figure(f"{what}: until done", "s", [m.seconds for m in moves]),
+    ]

@@ -10,8 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks import generator
-from benchmarks.hot import event_on_sale, orders
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import READY, Endpoint
+from benchmarks.stage import event_on_sale, orders
 
 SOLD_S = 3.0
 
@@ -62,3 +64,10 @@ async def _start(folder: Path) -> tuple[asyncio.subprocess.Process, Endpoint]:
         if line.startswith(READY):
             return process, Endpoint(line.removeprefix(READY).decode().strip(), folder)
     raise RuntimeError(log.read_text()[-2000:])
+
+
+async def measure(asked: Asked) -> list[Measurement]:
+    took = await restarts(asked.rounds_or(5))
+    figures = [Figure("start of the process to a durable 201", "s", took)]
+    conditions = "Everything killed with -9 in mid-sale (64 in flight), then started again."
+    return [measured("restart after kill -9", "./run bench restart", conditions, figures)]

@@ -54,14 +54,14 @@ def _machine() -> str:
 
 
 def keep(measurement: Measurement) -> None:
-    kept = {m.name: m for m in _read()}
-    kept[measurement.name] = measurement
-    ordered = [kept[name] for name in sorted(kept)]
+    by_name = {m.name: m for m in kept()} | {measurement.name: measurement}
+    ordered = [by_name[name] for name in sorted(by_name)]
     (FOLDER / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(ordered)))
     (FOLDER / "results.md").write_text(_page(ordered))
 
 
-def _read() -> list[Measurement]:
+def kept() -> list[Measurement]:
+    """All that was measured so far."""
     path = FOLDER / "results.json"
     if not path.exists():
         return []

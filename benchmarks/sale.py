@@ -19,7 +19,9 @@ from pathlib import Path
 import asyncpg
 from msgspec import Struct
 
+from benchmarks.asked import Asked
 from benchmarks.memory import EVENT, Sale, traced
+from benchmarks.results import Figure, Measurement, measured
 from engine import snapshot
 from engine.runtime.actor import Actor
 from engine.runtime.loading import Loader
@@ -176,3 +178,27 @@ async def _servers() -> AsyncIterator[tuple[str, str]]:
         finally:
             await redis.stop()
             await postgres.stop()
+
+
+async def measure(asked: Asked) -> list[Measurement]:
+    figures = []
+    for quantity in TICKETS_AN_ORDER:
+        traced = await asyncio.to_thread(traced_bytes, quantity)
+        resident = await asyncio.to_thread(resident_bytes, quantity)
+        of = f"a live ticket, {quantity} an order"
+        figures.append(Figure(f"{of}, by tracemalloc", "bytes", [traced]))
+        figures.append(Figure(f"{of}, by what the process grows", "bytes", [resident]))
+    for quantity in LOADED_WITH:
+        found = await loads(quantity, asked.rounds_or(5))
+        for way, of_way in (("snapshot", found.by_snapshot), ("replay", found.by_replay)):
+            what = f"load by {way}, {quantity} an order"
+            figures.append(Figure(what, "s", [load.seconds for load in of_way]))
+            figures.append(Figure(f"{what}: CPU", "s", [load.cpu_s for load in of_way]))
+            still = [load.still_ms for load in of_way]
+            figures.append(Figure(f"{what}: longest step on the loop", "ms of CPU", still))
+    conditions = (
+        f"{TICKETS:,} tickets in confirmed orders, each with one payment and two idempotency"
+        " keys of the last 24 hours, no personal data. Loads through the real Loader: the snapshot"
+        " out of Redis, the replay (three facts an order) out of the journal in Postgres."
+    )
+    return [measured("a large sale", "./run bench sale", conditions, figures)]

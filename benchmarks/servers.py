@@ -3,16 +3,21 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.waiting import until
+
 READY = b"ready on "
+QUIET_S, QUIET_S_MAX = 0.3, 60.0
+QUIET_SHARE_MAX = 0.1  # of a core
 
 
 class Endpoint:
@@ -59,12 +64,41 @@ class Endpoint:
         """What each process behind the endpoint has used, by node or server, children included."""
         return {_process_name(pid): _tree_cpu_seconds(pid) for pid in _children(self.pid)}
 
+    def cpu_seconds_of_all(self) -> float:
+        """What every process behind the endpoint has used."""
+        return _tree_cpu_seconds(self.pid)
+
+    def resident_bytes_by_process(self) -> dict[str, int]:
+        """What each process behind the endpoint has in memory, by node or server."""
+        return {_process_name(pid): _tree_resident_bytes(pid) for pid in _children(self.pid)}
+
+    async def until_quiet(self) -> None:
+        """Nothing to do any more: what is written behind the answers is written."""
+        for _ in range(int(QUIET_S_MAX / QUIET_S)):
+            before = self.cpu_seconds_of_all()
+            await asyncio.sleep(QUIET_S)
+            if self.cpu_seconds_of_all() - before <= QUIET_S * QUIET_SHARE_MAX:
+                return
+        raise SystemExit(f"{self.url} did not come to rest")
+
+    async def kill(self) -> None:
+        """SIGKILL to every process behind it, none of them seeing another one go."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in _tree(self.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        await until(lambda: not Path(f"/proc/{self.pid}").exists())
+
     @property
     def dsn(self) -> str:
         """The embedded Postgres behind the endpoint."""
         assert self.folder is not None
         sockets = (self.folder / "postgres.sockets").resolve()
         return f"postgresql://stampede@/stampede?host={sockets}&port=5432"
+
+
+def _tree(pid: int) -> list[int]:
+    return [pid, *(below for child in _children(pid) for below in _tree(child))]
 
 
 def _children(pid: int) -> list[int]:
@@ -92,20 +126,50 @@ def _tree_cpu_seconds(pid: int) -> float:
     return _cpu_seconds(pid) + sum(_tree_cpu_seconds(child) for child in _children(pid))
 
 
+def _tree_resident_bytes(pid: int) -> int:
+    """Memory that processes share is counted once for each, as the kernel shares it out."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    below = sum(_tree_resident_bytes(child) for child in _children(pid))
+    return int(line.split()[1]) * 1024 + below
+
+
 @asynccontextmanager
-async def stampede(*arguments: str) -> AsyncIterator[Endpoint]:
+async def fresh_folder() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="stampede-bench-") as name:
-        folder = Path(name) / "data"
-        settings = {
-            "STAMPEDE_DATA_DIR": str(folder),
-            "STAMPEDE_RATE_LIMITS": "off",
-            "STAMPEDE_DOORS_OPEN_HOURS": "1000000",
-            "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
-        }
-        log = Path(name) / "server.log"
-        command = ["gateway", "up", "--port=0", *arguments]
-        async with _running(command, settings, log) as (url, pid):
-            yield Endpoint(url, folder, pid)
+        yield Path(name)
+
+
+@asynccontextmanager
+async def stampede(*arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
+    """On a folder of its own."""
+    async with fresh_folder() as folder, stampede_on(folder, *arguments, **settings) as server:
+        yield server
+
+
+@asynccontextmanager
+async def stampede_on(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
+    """On what is in the folder; `settings` by their names without the prefix."""
+    data = folder / "data"
+    fixed = {
+        "STAMPEDE_DATA_DIR": str(data),
+        "STAMPEDE_RATE_LIMITS": "off",
+        "STAMPEDE_DOORS_OPEN_HOURS": "1000000",
+        "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
+    }
+    given = {f"STAMPEDE_{name.upper()}": value for name, value in settings.items()}
+    command = ["gateway", "up", "--port=0", *arguments]
+    async with _running(command, fixed | given, folder / "server.log") as (url, pid):
+        yield Endpoint(url, data, pid)
+
+
+@asynccontextmanager
+async def selling_on(folder: Path, way: str, pool: int, places: int) -> AsyncIterator[Endpoint]:
+    """One of the other ways to sell, on what is in the folder."""
+    data = folder / "data"
+    command = ["benchmarks.baselines", way, str(data), f"--pool={pool}", f"--places={places}"]
+    async with _running(command, {}, folder / "server.log") as (url, pid):
+        yield Endpoint(url, data, pid)
 
 
 @asynccontextmanager
@@ -133,7 +197,7 @@ async def _running(
     try:
         yield await asyncio.wait_for(_ready(process, log), 60), process.pid
     finally:
-        if process.returncode is None:
+        with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
 

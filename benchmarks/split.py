@@ -7,8 +7,11 @@ from collections import Counter
 from msgspec import Struct
 
 from benchmarks import generator
-from benchmarks.hot import event_on_sale, expect, orders, percentiles, placed_orders
+from benchmarks.asked import Asked
+from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import Endpoint, stampede
+from benchmarks.stage import event_on_sale, orders, placed_orders
+from benchmarks.turns import expect, percentiles
 
 SETTLE_S = 1.0
 
@@ -64,3 +67,25 @@ async def _side(server: Endpoint, sale: tuple[str, str], in_flight: int, seconds
     cpu_us = {name: s * 1e6 / len(outcome.bodies) for name, s in spent.items()}
     order_ids = [json.loads(body)["order_id"] for body in outcome.bodies]
     return Side(outcome.per_second, percentiles(outcome), cpu_us, order_ids)
+
+
+async def measure(asked: Asked) -> list[Measurement]:
+    report = await split(asked.in_flight, asked.seconds, asked.rounds_or(5))
+    apart, whole = "two gateways, one engine", "one process"
+    figures = [*_figures(apart, report.apart), *_figures(whole, report.whole)]
+    conditions = (
+        f"{asked.in_flight} in flight, closed loop, {asked.seconds:g} s a side and round, in turns;"
+        " logs, metrics, snapshots and projector on; every answer found in the journal."
+    )
+    return [measured("gateways and engine apart", "./run bench split", conditions, figures)]
+
+
+def _figures(what: str, sides: list[Side]) -> list[Figure]:
+    figures = [Figure(f"{what}: durable reservations", "a second", [s.per_second for s in sides])]
+    figures += [Figure(f"{what}: {p}", "ms", [s.ms[p] for s in sides]) for p in ("p50", "p99")]
+    figures += [
+        Figure(f"{what}: CPU of {name}", "µs a reservation", [s.cpu_us[name] for s in sides])
+        for name in sorted(sides[0].cpu_us)
+    ]
+    total = [sum(side.cpu_us.values()) for side in sides]
+    return [*figures, Figure(f"{what}: CPU of all", "µs a reservation", total)]

@@ -7,8 +7,9 @@ sides project the same confirmed orders, one of them without the trends, in turn
 import time
 from pathlib import Path
 
+from benchmarks.asked import Asked
 from benchmarks.finding import on_postgres
-from benchmarks.results import Figure
+from benchmarks.results import Figure, Measurement, measured
 from engine import facts as f
 from engine.commands import Key
 from persistence.projector import Fold
@@ -46,7 +47,7 @@ async def _projected(connection: Connection, trends: bool) -> float:
     began = _cpu_us(backend) + time.process_time() * 1e6
     for first in range(0, len(entries), PIECE):
         async with connection.transaction():
-            fold = Fold({})
+            fold = Fold({}, {}, {})
             for entry in entries[first : first + PIECE]:
                 fold.take(entry)
             if not trends:
@@ -82,3 +83,13 @@ def _entries() -> list[f.Entry]:
         found += [f.Entry(event_id, 2 * number + 1, now_ms, placed)]
         found += [f.Entry(event_id, 2 * number + 2, now_ms, confirmed)]
     return found
+
+
+async def measure(_: Asked) -> list[Measurement]:
+    conditions = (
+        f"{ORDERS:,} confirmed orders of {EVENTS} events projected in pieces, ten"
+        " pairs in turns, Postgres' CPU included. The sale's own process does nothing for it: there"
+        " a reservation takes what `onsale` says."
+    )
+    found = await figures(pairs=10)
+    return [measured("trending, beside projecting", "./run bench trending", conditions, found)]

@@ -11,10 +11,11 @@ import structlog
 from aiohttp import web
 
 from engine.runtime.faults import Fault
+from gateway.answers import CODE
 from gateway.auth import Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
 from gateway.ports import PORTS, READINESS, Ports, Readiness
-from gateway.problems import CODE, Problem, answered, of_fault
+from gateway.problems import Problem, of_fault, told
 from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
 from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
@@ -30,10 +31,10 @@ class Edge:
     """Guards, counts and answers for every request."""
 
     def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+        self.ports = ports
+        self.requests = RequestLog(ports.settings.log == "on")
         self._declared: dict[web.AbstractRoute, Route] = {}
         self._limiter = RateLimiter() if ports.settings.rate_limits == "on" else None
-        self._requests = RequestLog(ports.settings.log == "on")
         self._log = structlog.get_logger("http")
 
     def add(self, route: Route, router: web.UrlDispatcher) -> None:
@@ -45,16 +46,16 @@ class Edge:
         route = self._declared.get(request.match_info.route)
         principal = None
         try:
-            principal = self._ports.credentials.principal(request)
-            self._limit(request, principal)
+            principal = self.ports.credentials.principal(request.headers)
+            self.limit(principal, request.remote)
             if route is not None and route.roles is not None:
                 _guard(route, principal)
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)
         except Exception as error:
-            response = answered(self._problem(error, route))
-        self._requests.answered(
+            response = told(self.problem(error, route)).response()
+        self.requests.answered(
             route.label if route else _UNMATCHED,
             response.status,
             time.perf_counter() - began,
@@ -63,7 +64,8 @@ class Edge:
         )
         return response
 
-    def _problem(self, error: Exception, route: Route | None) -> Problem:
+    def problem(self, error: BaseException, route: Route | None) -> Problem:
+        """What to say of it; a bug is logged."""
         match error:
             case Problem():
                 return error
@@ -75,10 +77,11 @@ class Edge:
                 self._log.error("bug", route=route.path if route else _UNMATCHED, exc_info=error)
                 return Problem(500, "internal_error", "this is our fault and has been logged")
 
-    def _limit(self, request: web.Request, principal: Principal | None) -> None:
+    def limit(self, principal: Principal | None, remote: str | None) -> None:
+        """Raises Problem 429 for a caller who asks too often."""
         if self._limiter is None:
             return
-        caller = principal.digest if principal else request.remote or ""
+        caller = principal.digest if principal else remote or ""
         rate = BY_ROLE[principal.role] if principal else ANONYMOUS
         wait_s = self._limiter.wait_s(caller, rate, time.monotonic())
         if wait_s:
@@ -89,6 +92,9 @@ class Edge:
                 retryable=True,
                 retry_after_s=int(wait_s) + 1,
             )
+
+
+EDGE = web.AppKey("edge", Edge)
 
 
 def _guard(route: Route, principal: Principal | None) -> None:
@@ -118,6 +124,7 @@ def build(ports: Ports, readiness: Callable[[], Awaitable[Readiness]]) -> web.Ap
     edge = Edge(ports)
     app = web.Application(middlewares=[edge.handle], client_max_size=BODY_BYTES_MAX)
     app[PORTS] = ports
+    app[EDGE] = edge
     app[READINESS] = readiness
     app[HOME] = Home(ports.finding)
     app[DESCRIPTION] = Description.of(routes)

@@ -7,9 +7,9 @@ look-up and not a signature.
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
-from aiohttp import web
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
@@ -23,7 +23,7 @@ REMEMBERED_MAX = 100_000
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-class Principal(Struct, frozen=True):
+class Principal(Struct, frozen=True, dict=True):
     """`event_id`: the one event that a scanner's credential is good for."""
 
     role: Role
@@ -32,12 +32,12 @@ class Principal(Struct, frozen=True):
     event_id: str | None = None
     supervisor: bool = False
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells this caller from all others, whatever credential it shows."""
         return f"{self.role.value}\0{self.subject}"
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         return Caller(self.role, self.subject)
 
@@ -62,9 +62,9 @@ class Credentials:
             claims["supervisor"] = True
         return jwt.encode({"alg": ALGORITHM}, claims, self._key, algorithms=[ALGORITHM])
 
-    def principal(self, request: web.Request) -> Principal | None:
+    def principal(self, headers: Mapping[str, str]) -> Principal | None:
         """Who asks, or None without a credential. Raises Problem 401 on one that is not good."""
-        header = request.headers.get("Authorization")
+        header = headers.get("Authorization")
         if header is None:
             return None
         found = self._verified.get(header)

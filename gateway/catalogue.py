@@ -18,9 +18,9 @@ from engine.catalogue import Booking, Event, Once, Stored, Tier, Venue
 from engine.commands import Caller, Gate, Key
 from engine.lifecycle import Step
 from engine.rejections import Rejection
+from gateway.answers import REPLAYED_HEADER
 from gateway.auth import Principal
 from gateway.http import (
-    REPLAYED_HEADER,
     Body,
     answer,
     decode_bytes,

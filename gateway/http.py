@@ -6,9 +6,10 @@ that names the path of the field.
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -16,12 +17,12 @@ from msgspec import Struct
 
 from engine.commands import Key
 from engine.rejections import Reason, Rejection
+from gateway.answers import REPLAYED_HEADER, Answer
 from gateway.auth import Principal
 from gateway.problems import Problem, malformed, refused
 
 BODY_BYTES_MAX = 256 * 1024
 KEY_HEADER = "Idempotency-Key"
-REPLAYED_HEADER = "Idempotency-Replayed"
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
 
@@ -65,7 +66,20 @@ def replayed(value: object, status: int = 200) -> web.Response:
     return answer(value, status, {REPLAYED_HEADER: "true"})
 
 
-def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key:
+def encoded(value: object, status: int = 200, *, replayed: bool = False) -> Answer:
+    return Answer(status, _encoder.encode(value), replayed=replayed)
+
+
+class Asked(Protocol):
+    """What an idempotency key is made of, beside body and caller."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key:
     """Raises Problem 400 `idempotency_key_required` without the header, `malformed_request` on
     one that is not 1-128 visible ASCII characters."""
     key = optional_idempotency_key(request, body, principal)
@@ -76,7 +90,7 @@ def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> 
     return key
 
 
-def optional_idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key | None:
+def optional_idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key | None:
     text = request.headers.get(KEY_HEADER)
     if text is None:
         return None

@@ -16,12 +16,10 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import asyncpg
 import msgspec
-from aiohttp import web
 from redis.exceptions import RedisError
 
 from engine.runtime.limits import Limits
@@ -31,14 +29,16 @@ from engine.runtime.ports import Mailbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
-from gateway.app import build, build_operations
+from gateway.app import EDGE, build, build_operations
 from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
+from gateway.express import Lane, serve
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Finding, Ports, Readiness
+from gateway.routes import ROUTES
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
@@ -168,7 +168,7 @@ class Node:
         self._stack = stack
         self._clock = SystemClock()
         self._observer = telemetry.RuntimeObserver()
-        self._name = NodeName(settings.node_name or socket.gethostname(), uuid4().hex)
+        self._name = NodeName.of_this_process(settings.node_name or socket.gethostname())
         self._work: list[asyncio.Task[None]] = []
         self._supervisor: Supervisor | None = None
         self._ownership: Ownership | None = None
@@ -326,7 +326,8 @@ class Node:
             ),
             finding=await self._finding(),
         )
-        await self._serve(build(ports, self._readiness), listening)
+        app = build(ports, self._readiness)
+        await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))
         for chore in Chores(ports).all():
             self._do_until_the_end("chore", chore)
 
@@ -351,15 +352,9 @@ class Node:
         if settings.ops_port is None:
             return f"http://{settings.http_host}:{settings.http_port}"
         listening = launcher.listen(settings.http_host, settings.ops_port)
-        await self._serve(build_operations(self._readiness), listening)
+        await serve(self._stack, build_operations(self._readiness), listening)
         host, port = listening.getsockname()[:2]
         return f"http://{host}:{port}"
-
-    async def _serve(self, app: web.Application, listening: socket.socket) -> None:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listening, backlog=launcher.BACKLOG).start()
 
     async def _pool(self, name: str, **settings: str) -> asyncpg.Pool:
         return await self._stack.enter_async_context(

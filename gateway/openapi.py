@@ -15,7 +15,8 @@ from msgspec import Meta
 
 from engine.commands import Role
 from engine.rejections import Reason
-from gateway.http import KEY_HEADER, PAGE_DEFAULT, PAGE_MAX, REPLAYED_HEADER
+from gateway.answers import REPLAYED_HEADER
+from gateway.http import KEY_HEADER, PAGE_DEFAULT, PAGE_MAX
 from gateway.problems import STATUS
 from gateway.routing import Route
 

@@ -16,6 +16,7 @@ from engine.runtime.faults import (
     SaleUnavailable,
     TablesBehind,
 )
+from gateway.answers import Answer
 
 STATUS: dict[Reason, int] = {
     Reason.UNKNOWN_EVENT: 404,
@@ -82,7 +83,6 @@ _FAULTS: dict[type[Fault], tuple[int, str, bool]] = {
     SaleDied: (500, "internal_error", False),
 }
 
-CODE = web.ResponseKey("code", str)  # a problem's code, for the request's log line
 _encode = msgspec.json.Encoder().encode
 _CONTENT_TYPE = "application/problem+json"
 _SHOWN_AS = {"status": "current_status"}  # RFC 9457 means the answer's own by `status`
@@ -128,43 +128,26 @@ def of_fault(fault: Fault) -> Problem:
 
 def refused(rejection: Rejection) -> web.Response:
     """The answer for a definite refusal."""
-    return render(
-        STATUS[rejection.reason],
-        rejection.reason.value,
-        sentence(rejection),
-        retryable=False,
-        facts={_SHOWN_AS.get(name, name): fact for name, fact in (rejection.facts or {}).items()},
-    )
+    return told(refusal(rejection)).response()
 
 
-def answered(problem: Problem) -> web.Response:
-    response = render(
-        problem.status,
-        problem.code,
-        problem.detail,
-        retryable=problem.retryable,
-        facts=problem.facts,
-    )
-    if problem.retry_after_s is not None:
-        response.headers["Retry-After"] = str(problem.retry_after_s)
-    return response
+def refusal(rejection: Rejection) -> Problem:
+    facts = {_SHOWN_AS.get(name, name): fact for name, fact in (rejection.facts or {}).items()}
+    reason = rejection.reason
+    return Problem(STATUS[reason], reason.value, sentence(rejection), facts=facts)
 
 
-def render(
-    status: int, code: str, detail: str, *, retryable: bool, facts: dict[str, object]
-) -> web.Response:
+def told(problem: Problem) -> Answer:
     body = {
-        "type": f"urn:stampede:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "retryable": retryable,
-        **facts,
+        "type": f"urn:stampede:problem:{problem.code}",
+        "title": problem.code.replace("_", " ").capitalize(),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "retryable": problem.retryable,
+        **problem.facts,
     }
-    response = web.Response(body=_encode(body), status=status, content_type=_CONTENT_TYPE)
-    response[CODE] = code
-    return response
+    return Answer(problem.status, _encode(body), _CONTENT_TYPE, problem.code, problem.retry_after_s)
 
 
 def sentence(rejection: Rejection) -> str:

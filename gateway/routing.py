@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from engine.commands import Role
 from gateway.auth import Principal
+from gateway.hot import Call, Hot
 from gateway.ports import PORTS, Ports
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -26,7 +27,8 @@ class Route(Struct, frozen=True):
 
     `answers`: type by status, other than problems; None is no JSON, a `list` is a page of a list.
     `media`: the content types of the answer. `query`: type by name of the parameters other than a
-    page's. `needs_key`: no call without an idempotency key.
+    page's. `needs_key`: no call without an idempotency key. `hot`: how it is served in the express
+    lane as well.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Route(Struct, frozen=True):
     media: tuple[str, ...] = ("application/json",)
     query: dict[str, object] = {}
     needs_key: bool = False
+    hot: Hot | None = None
 
     @property
     def label(self) -> str:
@@ -53,6 +56,17 @@ def ports_of(request: web.Request) -> Ports:
 def principal_of(request: web.Request) -> Principal:
     """Who asks; only on routes that need a credential."""
     return request[_PRINCIPAL]
+
+
+async def call_of(request: web.Request) -> Call:
+    return Call(
+        request.path,
+        request.match_info["event_id"],
+        request.headers,
+        await request.read(),
+        principal_of(request),
+        ports_of(request),
+    )
 
 
 def admit(request: web.Request, principal: Principal) -> None:

@@ -8,9 +8,11 @@ last batch.
 """
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import asyncpg
 import msgspec
@@ -122,10 +124,15 @@ WHERE e.status = 'CANCELLED' AND e.opened
 
 
 class NodeName(msgspec.Struct, frozen=True):
-    """Who writes: `incarnation` tells a process from an earlier one of that name."""
+    """Who writes: `incarnation` tells a process from others of that name, and sorts behind those
+    that were started before it."""
 
     name: str
     incarnation: str
+
+    @classmethod
+    def of_this_process(cls, name: str) -> "NodeName":
+        return cls(name, f"{int(time.time() * 1000):012x}{uuid4().hex}")
 
 
 class CorruptJournal(Exception):

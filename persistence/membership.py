@@ -20,7 +20,9 @@ TIMEOUT_S = 1.0
 FORGOTTEN_AFTER_S = 3600
 CHANNEL = "stampede_shards"
 
-# The first renewal takes the name over from an earlier process; later ones only prolong.
+# The first renewal takes the name over from an earlier process, also one that is thought to live:
+# what is started again serves at once. It does not from a later one: a process that was stopped
+# before its first renewal must not depose whoever was started in its place. Later ones prolong.
 _RENEW = """
 INSERT INTO nodes (name, incarnation, roles, host, pid, address, lease_until, leaving)
 VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8)
@@ -30,7 +32,9 @@ ON CONFLICT (name) DO UPDATE SET
     leaving = excluded.leaving,
     started_at = CASE WHEN nodes.incarnation = excluded.incarnation
                       THEN nodes.started_at ELSE now() END
-WHERE $9 OR nodes.incarnation = excluded.incarnation
+WHERE nodes.incarnation = excluded.incarnation
+   OR $9 AND (nodes.incarnation COLLATE "C" < excluded.incarnation COLLATE "C"
+              OR nodes.lease_until <= clock_timestamp())
 RETURNING 1
 """
 

@@ -35,7 +35,8 @@ decode_view = msgspec.msgpack.Decoder(SaleView).decode
 decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
-# entities when whole, ttl_ms, view, then field, checksum and value ("": it is gone) of each entity.
+# entities when whole, ttl_ms, view, as MessagePack the list of all entities' fields, checksums and
+# sizes (0: it is gone), and their values: few arguments, since each costs both sides.
 _SAVE = """
 local count, xor = 0, 0
 if ARGV[1] == '' then
@@ -47,18 +48,20 @@ else
   if tostring(m[1]) ~= ARGV[1] or tostring(m[2]) ~= ARGV[2] then return 0 end
   count, xor = m[5], m[6]
 end
-for first = 9, #ARGV, 900 do  -- 300 entities a call: what unpack puts on the stack is bounded
+local told, values, at = cmsgpack.unpack(ARGV[9]), ARGV[10], 1
+for first = 1, #told, 900 do  -- 300 entities a call: what unpack puts on the stack is bounded
   local names, pairs, gone = {}, {}, {}
-  for i = first, math.min(first + 899, #ARGV), 3 do
-    names[#names + 1] = ARGV[i]
-    if ARGV[i + 2] == '' then
-      gone[#gone + 1] = ARGV[i]
+  for i = first, math.min(first + 899, #told), 3 do
+    names[#names + 1] = told[i]
+    local size = told[i + 2]
+    if size == 0 then
+      gone[#gone + 1] = told[i]
     else
-      local crc = tonumber(ARGV[i + 1])
-      xor = bit.bxor(xor, crc)
+      xor = bit.bxor(xor, told[i + 1])
       count = count + 1
-      pairs[#pairs + 1] = ARGV[i]
-      pairs[#pairs + 1] = struct.pack('>I4', crc) .. ARGV[i + 2]
+      pairs[#pairs + 1] = told[i]
+      pairs[#pairs + 1] = struct.pack('>I4', told[i + 1]) .. values:sub(at, at + size - 1)
+      at = at + size
     end
   end
   for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
@@ -108,6 +111,9 @@ class RedisSnapshots:
     async def save(self, delta: SnapshotDelta) -> bool:
         base = [str(delta.base[0]), str(delta.base[1])] if delta.base else ["", ""]
         ttl_ms = max(delta.expires_at_ms - int(time.time() * 1000), 60_000)
+        told: list[str | int] = []
+        for name, value in delta.entities:
+            told += (name, zlib.crc32(value), len(value)) if value else (name, 0, 0)
         arguments: list[str | bytes | int] = [
             *base,
             delta.epoch,
@@ -116,9 +122,9 @@ class RedisSnapshots:
             delta.whole,
             ttl_ms,
             _encode(delta.view),
+            _encode(told),
+            b"".join([value for _, value in delta.entities if value]),
         ]
-        for name, value in delta.entities:
-            arguments += (name, zlib.crc32(value), value) if value else (name, 0, b"")
         keys = [
             snapshot_key(delta.shard_id, delta.sale_id),
             view_key(delta.shard_id, delta.sale_id),

@@ -9,6 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.json import encode
+from msgspec.structs import replace
 
 from engine import ids
 from engine.commands import CheckIn, ReadDoors, Role, UndoCheckIn
@@ -18,11 +19,15 @@ from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.scan import DoorsView, ScanView
 from gateway import exporting
+from gateway.answers import Answer
 from gateway.auth import Principal, forbidden
+from gateway.hot import Call, Hot
 from gateway.http import (
     Body,
     answer,
     decode,
+    decode_bytes,
+    encoded,
     instant,
     page,
     page_cursor,
@@ -33,9 +38,9 @@ from gateway.media import CSV, JSON_LINES
 from gateway.ownership import refuse_stranger
 from gateway.personal import Buyer, unseal
 from gateway.ports import Projections
-from gateway.problems import malformed, refused
+from gateway.problems import malformed, refusal, refused, told
 from gateway.rendering import attendee_of
-from gateway.routing import DOORS, Route, ports_of, principal_of
+from gateway.routing import DOORS, Route, call_of, ports_of, principal_of
 
 _HOUR_MS = 60 * 60 * 1000
 _STREAM_PAUSE_S = 1.0
@@ -96,61 +101,69 @@ class DoorsAnswer(Struct, frozen=True):
 
 
 async def check_in(request: web.Request) -> web.Response:
-    principal, event_id = principal_of(request), request.match_info["event_id"]
-    body = await decode(request, ScanBody)
-    if not ids.is_event(event_id):
-        return unknown("event")
-    await _may_work_here(request, principal, event_id)
-    if body.override and not _supervises(principal):
+    call = await call_of(request)
+    command = _scan(call)
+    await _may_work_here(request, call.principal, call.event_id)
+    return (await _CHECKING_IN.answer(call, command)).response()
+
+
+def _scan(call: Call) -> CheckIn:
+    body = decode_bytes(call.body, ScanBody)
+    if not ids.is_event(call.event_id):
+        raise refusal(Rejection(Reason.UNKNOWN_EVENT))
+    _may_scan_here(call.principal, call.event_id)
+    if body.override and not _supervises(call.principal):
         raise forbidden("override: only a supervisor's device may")
-    ports = ports_of(request)
-    command = CheckIn(
-        _device(principal),
+    return CheckIn(
+        _device(call.principal),
         body.nonce,
         hashlib.sha256(body.token.encode()).digest(),
         body.gate,
         _milliseconds(body.scanned_at),
-        int(ports.settings.doors_open_hours * _HOUR_MS),
+        int(call.ports.settings.doors_open_hours * _HOUR_MS),
         None,
         body.override,
         body.reason,
     )
-    reply = await ports.mailbox.ask(event_id, command)
-    if isinstance(reply, Rejection) and reply.reason is Reason.TOKEN_NOT_HERE:
-        reply = await _ask_elsewhere(request, event_id, command)
-    return await _scan_answer(request, reply)
 
 
-async def _ask_elsewhere(request: web.Request, event_id: str, command: CheckIn) -> Reply:
+def _scanned(call: Call, reply: Reply) -> Answer | None:
+    """None: the name, or whose the token is, must be looked up."""
+    view = reply.view if isinstance(reply, Replayed) else reply
+    if isinstance(view, Rejection):
+        return None if view.reason is Reason.TOKEN_NOT_HERE else told(refusal(view))
+    assert isinstance(view, ScanView)
+    named = view.sealed is not None or view.ticket_sealed is not None
+    return None if named else encoded(_shown(view, None))
+
+
+async def _with_what_is_looked_up(call: Call, command: CheckIn, reply: Reply) -> Answer:
+    if isinstance(reply, Rejection):
+        reply = await _ask_elsewhere(call, command)
+    return await _scan_answer(call.ports.projections, reply)
+
+
+async def _ask_elsewhere(call: Call, command: CheckIn) -> Reply:
     """The sale does not know the token: does the projection, from another event?"""
-    ports = ports_of(request)
+    ports, event_id = call.ports, call.event_id
     event = await ports.catalogue.event(event_id)
     if isinstance(event, Rejection):
         return event
     elsewhere = await ports.projections.token_elsewhere(command.token_digest, event_id)
-    return await ports.mailbox.ask(
-        event_id,
-        CheckIn(
-            command.device_id,
-            command.nonce,
-            command.token_digest,
-            command.gate,
-            command.scanned_at_ms,
-            command.doors_open_before_ms,
-            elsewhere,
-            command.override,
-            command.override_reason,
-        ),
-    )
+    return await ports.mailbox.ask(event_id, replace(command, elsewhere=elsewhere))
 
 
 async def _may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
+    _may_scan_here(principal, event_id)
+    if principal.role is Role.ORGANIZER:
+        rejection = await refuse_stranger(request, event_id)
+        if rejection is not None and rejection.reason is Reason.NOT_THE_ORGANIZER:
+            raise forbidden("this event has another organizer")
+
+
+def _may_scan_here(principal: Principal, event_id: str) -> None:
     if principal.role is Role.SCANNER and principal.event_id != event_id:
         raise forbidden("this device belongs to another event")
-    if principal.role is Role.ORGANIZER:
-        refusal = await refuse_stranger(request, event_id)
-        if refusal is not None and refusal.reason is Reason.NOT_THE_ORGANIZER:
-            raise forbidden("this event has another organizer")
 
 
 def _supervises(principal: Principal) -> bool:
@@ -171,33 +184,35 @@ def _milliseconds(when: datetime | None) -> int | None:
     return int(when.timestamp() * 1000)
 
 
-async def _scan_answer(request: web.Request, reply: Reply) -> web.Response:
+async def _scan_answer(projections: Projections, reply: Reply) -> Answer:
     view = reply.view if isinstance(reply, Replayed) else reply
     if isinstance(view, Rejection):
-        return refused(view)
+        return told(refusal(view))
     assert isinstance(view, ScanView)
+    return encoded(_shown(view, await _attendee_name(projections, view)))
+
+
+def _shown(view: ScanView, attendee_name: str | None) -> ScanAnswer:
     fact = view.fact
     admitted = fact.result is not ScanResult.INVALID
-    return answer(
-        ScanAnswer(
-            fact.result,
-            fact.reason,
-            ids.ticket_id(fact.order_id, fact.number or 0) if fact.order_id else None,
-            view.tier_name,
-            await _attendee_name(request, view),
-            instant(fact.checked_in_at_ms) if fact.checked_in_at_ms else None,
-            fact.admitted_gate if admitted else fact.gate,
-            instant(view.undone_at_ms) if view.undone_at_ms else None,
-        )
+    return ScanAnswer(
+        fact.result,
+        fact.reason,
+        ids.ticket_id(fact.order_id, fact.number or 0) if fact.order_id else None,
+        view.tier_name,
+        attendee_name,
+        instant(fact.checked_in_at_ms) if fact.checked_in_at_ms else None,
+        fact.admitted_gate if admitted else fact.gate,
+        instant(view.undone_at_ms) if view.undone_at_ms else None,
     )
 
 
-async def _attendee_name(request: web.Request, view: ScanView) -> str | None:
+async def _attendee_name(projections: Projections, view: ScanView) -> str | None:
     order_id, number = view.fact.order_id, view.fact.number
     nobody_named = view.sealed is None and view.ticket_sealed is None
     if nobody_named or order_id is None or number is None:
         return None
-    keys = await ports_of(request).projections.personal_keys([order_id])
+    keys = await projections.personal_keys([order_id])
     buyer = unseal(view.sealed, keys, order_id, Buyer) or Buyer(None)
     return attendee_of(order_id, number, view.ticket_sealed, keys, buyer).name
 
@@ -212,8 +227,9 @@ async def undo(request: web.Request) -> web.Response:
     if body.device_id not in (None, own) and not _supervises(principal):
         raise forbidden("device_id: only a supervisor may undo what another device did")
     command = UndoCheckIn(body.device_id or own, body.nonce, own)
-    reply = await ports_of(request).mailbox.ask(event_id, command)
-    return await _scan_answer(request, reply)
+    ports = ports_of(request)
+    reply = await ports.mailbox.ask(event_id, command)
+    return (await _scan_answer(ports.projections, reply)).response()
 
 
 async def history(request: web.Request) -> web.StreamResponse:
@@ -314,6 +330,13 @@ async def doors_stream(request: web.Request) -> web.StreamResponse:
 
 
 _EVENT = "/v1/events/{event_id}"
+# An organizer's scan is another matter: whose event it is must be looked up first.
+_CHECKING_IN = Hot(
+    _scan,
+    _scanned,
+    _with_what_is_looked_up,
+    roles=frozenset({Role.SCANNER, Role.ADMIN}),
+)
 
 ROUTES = [
     Route(
@@ -324,6 +347,7 @@ ROUTES = [
         "May this one in?",
         ScanBody,
         answers={200: ScanAnswer},
+        hot=_CHECKING_IN,
     ),
     Route(
         "POST",

@@ -24,11 +24,14 @@ from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
 from gateway import exporting
+from gateway.answers import Answer
 from gateway.auth import Principal, forbidden
+from gateway.hot import Call, Hot
 from gateway.http import (
     Body,
     answer,
     decode_bytes,
+    encoded,
     idempotency_key,
     instant,
     page,
@@ -43,7 +46,7 @@ from gateway.payments.asking import ask_provider
 from gateway.payments.provider import Intent
 from gateway.personal import Attendee, Buyer, seal
 from gateway.ports import Projections
-from gateway.problems import refused
+from gateway.problems import refusal, refused, told
 from gateway.rendering import OrderAnswer, PlacedAnswer, order_answer, placed
 from gateway.routing import (
     BUYERS,
@@ -51,6 +54,7 @@ from gateway.routing import (
     HOLDERS,
     REFUNDERS,
     Route,
+    call_of,
     ports_of,
     principal_of,
 )
@@ -104,42 +108,51 @@ class OrderLine(Struct, frozen=True):
 
 
 async def place_order(request: web.Request) -> web.Response:
-    principal = principal_of(request)
-    raw = await request.read()
-    body = decode_bytes(raw, OrderBody)
-    buyer_id = buyer_for(principal, body.buyer_id)
-    key = idempotency_key(request, raw, principal)
-    event_id = request.match_info["event_id"]
-    if not ids.is_event(event_id):
-        return unknown("event")
-    order_id = ids.order_id(event_id, os.urandom(ids.ORDER_RANDOM_BYTES))
+    call = await call_of(request)
+    return (await _PLACING.answer(call, _wanted(call))).response()
+
+
+def _wanted(call: Call) -> PlaceOrder:
+    body = decode_bytes(call.body, OrderBody)
+    buyer_id = buyer_for(call.principal, body.buyer_id)
+    key = idempotency_key(call, call.body, call.principal)
+    if not ids.is_event(call.event_id):
+        raise refusal(Rejection(Reason.UNKNOWN_EVENT))
+    order_id = ids.order_id(call.event_id, os.urandom(ids.ORDER_RANDOM_BYTES))
     sealed, personal_key = _sealed(body, order_id)
-    ports = ports_of(request)
-    reply = await ports.mailbox.ask(
-        event_id,
-        PlaceOrder(
-            order_id,
-            buyer_id,
-            tuple([Selection(s.tier_id, s.quantity) for s in body.selections]),
-            len(body.attendees) if body.attendees else None,
-            ports.settings.order_hold_seconds * 1000,
-            key,
-            sealed,
-            personal_key,
-            body.offer_id,
-        ),
+    return PlaceOrder(
+        order_id,
+        buyer_id,
+        tuple([Selection(s.tier_id, s.quantity) for s in body.selections]),
+        len(body.attendees) if body.attendees else None,
+        call.ports.settings.order_hold_seconds * 1000,
+        key,
+        sealed,
+        personal_key,
+        body.offer_id,
     )
+
+
+def _placed(call: Call, reply: Reply) -> Answer | None:
     match reply:
         case OrderPlaced():
-            return answer(placed(event_id, reply), 201)
+            return encoded(placed(call.event_id, reply), 201)
         case Replayed(view=OrderPlaced() as first):
-            return replayed(placed(event_id, first), 201)
+            return encoded(placed(call.event_id, first), 201, replayed=True)
         case Rejection(reason=Reason.UNKNOWN_EVENT):
-            return await _never_opened(request, event_id)
+            return None
         case Rejection():
-            return refused(reply)
+            return told(refusal(reply))
         case _:
             raise AssertionError(reply)
+
+
+async def _never_opened(call: Call, command: PlaceOrder, reply: Reply) -> Answer:
+    """The sale has never been opened: is there such an event at all?"""
+    known = await call.ports.catalogue.event(call.event_id)
+    return told(
+        refusal(known if isinstance(known, Rejection) else Rejection(Reason.EVENT_NOT_ON_SALE))
+    )
 
 
 def buyer_for(principal: Principal, asked: str | None) -> str:
@@ -156,13 +169,6 @@ def _sealed(body: OrderBody, order_id: str) -> tuple[bytes | None, bytes | None]
         return None, None
     attendees = tuple(Attendee(a.name, a.email) for a in body.attendees or ())
     return seal(Buyer(body.buyer_email, attendees), order_id)
-
-
-async def _never_opened(request: web.Request, event_id: str) -> web.Response:
-    """The sale has never been opened: is there such an event at all?"""
-    known = await ports_of(request).catalogue.event(event_id)
-    refusal = known if isinstance(known, Rejection) else Rejection(Reason.EVENT_NOT_ON_SALE)
-    return refused(refusal)
 
 
 async def read_order(request: web.Request) -> web.Response:
@@ -312,6 +318,7 @@ def _line(row: OrderRow) -> OrderLine:
 
 _ORDERS = "/v1/events/{event_id}/orders"
 _ORDER = "/v1/orders/{order_id}"
+_PLACING = Hot(_wanted, _placed, _never_opened)
 
 ROUTES = [
     Route(
@@ -323,6 +330,7 @@ ROUTES = [
         OrderBody,
         answers={201: PlacedAnswer},
         needs_key=True,
+        hot=_PLACING,
     ),
     Route(
         "GET",

@@ -100,7 +100,7 @@ def _now(ports: Ports) -> datetime:
 async def _tastes(request: web.Request, search: Search) -> tuple[tuple[Category, float], ...]:
     """What the signed-in buyer itself likes, as of the first page; of nobody else."""
     ports = ports_of(request)
-    principal = ports.credentials.principal(request)
+    principal = ports.credentials.principal(request.headers)
     if principal is None or principal.role is not Role.BUYER or search.sort is not Sort.RELEVANCE:
         return ()
     mark = search.after

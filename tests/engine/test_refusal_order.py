@@ -1,7 +1,8 @@
 """Of several things wrong with an order, the first in the contract's list is told.
 
 The core's part of the list: reused key or replay, unknown event, not on sale, unknown tier, unknown
-offer, sale not active, too many for one order, sold out. Within a kind the first line of the order is told.
+offer, sale not active, too many for one order, sold out. Within a kind the first line of the order
+is told.
 """
 
 import itertools

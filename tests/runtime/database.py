@@ -84,10 +84,13 @@ class Database:
     def renew(
         self, node: str, incarnation: str, ttl_s: float, *, willing: bool, first: bool
     ) -> bool:
-        """The first renewal takes the name over from an earlier process; later ones prolong."""
+        """The first renewal takes the name over from an earlier process, or one that is dead;
+        later ones prolong."""
         before = self.leases.get(node)
-        if before is not None and before.incarnation != incarnation and not first:
-            return False
+        if before is not None and before.incarnation != incarnation:
+            earlier = before.incarnation < incarnation
+            if not (first and (earlier or node not in self.living)):
+                return False
         self.leases[node] = Lease(incarnation, _now_s() + ttl_s, willing)
         return True
 

@@ -63,6 +63,26 @@ class MembershipContract:
         await earlier.leave()
         assert (await later.renew(willing=True)).living == {"one"}
 
+    async def test_an_earlier_process_that_comes_late_does_not_take_the_name(
+        self, join: Join
+    ) -> None:
+        earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
+        await later.renew(willing=True)
+        assert not (await earlier.renew(willing=True)).accepted
+        assert (await later.renew(willing=True)).accepted
+
+    async def test_an_earlier_process_that_comes_late_takes_a_dead_ones_name(
+        self, join: Join
+    ) -> None:
+        later, two = (await join("one", "2"))[0], (await join("two", "1"))[0]
+        began_ms = (await later.renew(willing=True)).now_ms
+        while "one" in (roster := await two.renew(willing=True)).living:
+            assert roster.now_ms < began_ms + (self.ttl_s + PATIENCE_S) * 1000
+            await asyncio.sleep(self.ttl_s / 20)
+        earlier = (await join("one", "1"))[0]
+        assert (await earlier.renew(willing=True)).accepted
+        assert not (await later.renew(willing=True)).accepted
+
     async def test_what_a_live_node_owns_stays_its_own(self, join: Join) -> None:
         (one, ones), (two, twos) = await join("one", "1"), await join("two", "1")
         await one.renew(willing=True)

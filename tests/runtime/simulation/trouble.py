@@ -54,7 +54,7 @@ class Troublemaker:
 
     def _start(self, name: str) -> None:
         self._lives += 1
-        host = self._make(name, f"life{self._lives}")
+        host = self._make(name, f"life{self._lives:02}")
         self.hosts.append(host)
         self._all.append(host)
         self._weather.story.tell(name, f"starts as {host.incarnation}")

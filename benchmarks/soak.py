@@ -1,0 +1,175 @@
+"""Hours in minutes: a steady load of orders that nobody pays, so that they end, and leave memory.
+
+Once with the whole journal kept, and the ledger audited afterwards; once with a journal that is
+moved to files, recounted by fsck, where memory and the journal's tables must stop growing.
+"""
+
+import asyncio
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+from msgspec import Struct
+
+from benchmarks import stage
+from benchmarks.asked import Asked
+from benchmarks.open_loop import Outcome, drive
+from benchmarks.results import Figure, Measurement, measured
+from benchmarks.servers import Endpoint, stampede
+from benchmarks.steady import STEADY, most_reservations, ordering
+from engine.facts import OrderPlaced
+from loadtests.audit import audit
+from loadtests.seen import Seen
+
+SAMPLES = 60
+ENDS_AFTER_S = 20  # an order's hold, and then its time in memory
+KEPT_S = 60  # of the journal, where it is moved; a look each minute
+# What a sale may keep of an order that has left: its key, for a day; and the machine's slack.
+KEY_BYTES_MAX = 600
+MB = 1 << 20
+
+_LAG = "stampede_projection_lag_batches "
+_BROKEN_BY_BLINDNESS = "orders nobody saw were in doubt"  # the load keeps no list of its orders
+_QUIET_S_MAX = 120.0
+_RESTS_MAX = 40
+_REST_S = ENDS_AFTER_S + 5.0  # before its first orders end, a sale may be still for as long
+
+
+class Sample(Struct):
+    """`at_s` from the start; `journal`, `database`: bytes on Postgres' disk."""
+
+    at_s: float
+    lag: float
+    resident: dict[str, int]
+    journal: int
+    database: int
+
+
+async def soak(asked: Asked) -> list[Measurement]:
+    return [await _soaked(asked, retained=False), await _soaked(asked, retained=True)]
+
+
+async def _soaked(asked: Asked, *, retained: bool) -> Measurement:
+    settings = {
+        "order_hold_seconds": str(ENDS_AFTER_S),
+        "finished_order_kept_seconds": str(ENDS_AFTER_S),
+    }
+    if retained:
+        settings["journal_kept_hours"] = str(KEPT_S / 3600)
+    async with stampede(**settings) as ours:
+        sale = stage.event_on_sale(ours)
+        most = await most_reservations(ours, sale, asked)
+        seconds = asked.minutes * 60
+        load = asyncio.create_task(
+            drive(ours, {"it": ordering(ours, sale, STEADY * most)}, seconds)
+        )
+        samples = await _watched(ours, load, seconds / SAMPLES)
+        outcome = (await load)["it"]
+        if outcome.failed:
+            raise SystemExit(f"{outcome.failed} of {outcome.meant} failed: {outcome.statuses}")
+        found = await (_recounted(ours) if retained else _audited(ours, outcome))
+        durability = await stage.durability(ours.dsn)
+    name = "soak, journal moved to files" if retained else "soak, journal kept"
+    conditions = (
+        f"{STEADY:.0%} of the most for {asked.minutes:g} minutes, open loop, Poisson arrivals;"
+        f" {durability}. Orders end after {ENDS_AFTER_S} s and leave memory {ENDS_AFTER_S} s later;"
+        f" keys stay for a day. Failed: 0 of {outcome.meant:,}. {found} Values over time, in order."
+    )
+    command = f"./run bench soak --minutes {asked.minutes:g}"
+    return measured(name, command, conditions, _figures(samples, outcome, retained=retained))
+
+
+async def _watched(
+    ours: Endpoint, load: asyncio.Task[dict[str, Outcome]], every_s: float
+) -> list[Sample]:
+    samples: list[Sample] = []
+    began_s = time.monotonic()
+    connection = await asyncpg.connect(ours.dsn)
+    while not load.done():
+        lag = await asyncio.to_thread(_lag, ours.url)
+        journal = await connection.fetchval("SELECT pg_total_relation_size('journal')")
+        database = await connection.fetchval("SELECT pg_database_size(current_database())")
+        resident = ours.resident_bytes_by_process()
+        samples.append(Sample(time.monotonic() - began_s, lag, resident, journal, database))
+        await asyncio.wait([load], timeout=every_s)
+    await connection.close()
+    return samples
+
+
+def _lag(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.removeprefix(_LAG)) for line in lines if line.startswith(_LAG))
+
+
+async def _until_the_journal_rests(dsn: str) -> None:
+    """Orders end, and leave memory, by facts: until long after the last was placed."""
+    connection = await asyncpg.connect(dsn)
+    before = -1
+    for _ in range(_RESTS_MAX):
+        written = await connection.fetchval("SELECT sum(last_seq) FROM shards")
+        if written == before:
+            await connection.close()
+            return
+        before = written
+        await asyncio.sleep(_REST_S)
+    raise SystemExit("the journal does not come to rest")
+
+
+async def _audited(ours: Endpoint, outcome: Outcome) -> str:
+    """In words; SystemExit where a promise is broken."""
+    await _until_the_journal_rests(ours.dsn)
+    report = await audit(ours.dsn, Seen(), ours.url, _QUIET_S_MAX)
+    checks = [check for check in report.checks if check.name != _BROKEN_BY_BLINDNESS]
+    if broken := [line for check in checks if not check.ok for line in check.lines()]:
+        raise SystemExit("\n".join(broken))
+    if report.facts[OrderPlaced.__name__] < outcome.meant:
+        raise SystemExit(f"{outcome.meant} answers of 201, {report.facts} in the journal")
+    return f"The audit of the ledger held, all {len(checks)} lines; every 201 was in the journal."
+
+
+async def _recounted(ours: Endpoint) -> str:
+    await _until_the_journal_rests(ours.dsn)
+    assert ours.folder is not None
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "fsck"),
+        env={**os.environ, "STAMPEDE_DATA_DIR": str(ours.folder)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(told.decode())
+    files = sum(path.stat().st_size for path in Path(ours.folder / "archive").rglob("*.gz"))
+    return f"fsck recounted all of it, files included ({files / MB:,.0f} MB), and found no fault."
+
+
+def _figures(samples: Sequence[Sample], outcome: Outcome, *, retained: bool) -> list[Figure]:
+    names = sorted(samples[0].resident)
+    figures = [
+        Figure("time", "s", [sample.at_s for sample in samples]),
+        Figure("projection lag", "batches", [sample.lag for sample in samples]),
+        *(
+            Figure(f"memory of {name}", "MB", [s.resident.get(name, 0) / MB for s in samples])
+            for name in names
+        ),
+        Figure("journal in Postgres", "MB", [sample.journal / MB for sample in samples]),
+        Figure("all of Postgres' tables", "MB", [sample.database / MB for sample in samples]),
+        *(Figure(f"p{p:g}", "ms", [outcome.ms(p)]) for p in (50.0, 99.0, 99.9)),
+    ]
+    half = samples[len(samples) // 2 :]
+    span_s = half[-1].at_s - half[0].at_s
+    if span_s:
+        placed = outcome.meant * span_s / samples[-1].at_s
+        server = next(name for name in names if name.startswith("node"))
+        grown = half[-1].resident[server] - half[0].resident[server]
+        what = f"memory grown an order, second half (bound: {KEY_BYTES_MAX})"
+        figures.append(Figure(what, "bytes", [grown / placed]))
+        if retained:
+            grown = half[-1].journal - half[0].journal
+            figures.append(Figure("journal grown an order, second half", "bytes", [grown / placed]))
+    return figures

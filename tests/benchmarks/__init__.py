@@ -1,0 +1,1 @@
+"""Do the measurements measure what they say?"""
