@@ -47,7 +47,7 @@ async def _projected(connection: Connection, trends: bool) -> float:
     began = _cpu_us(backend) + time.process_time() * 1e6
     for first in range(0, len(entries), PIECE):
         async with connection.transaction():
-            fold = Fold({})
+            fold = Fold({}, {}, {})
             for entry in entries[first : first + PIECE]:
                 fold.take(entry)
             if not trends:

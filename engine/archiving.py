@@ -11,6 +11,7 @@ what was read of it in the tables is true as long as it is archived.
 
 from itertools import islice, takewhile
 
+from engine import waiting
 from engine.commands import RecallOrder, Sweep
 from engine.facts import Fact, KeysForgotten, OrderRecalled, OrdersArchived
 from engine.order import revived, view
@@ -23,6 +24,7 @@ def tidy(state: State, command: Sweep, now_ms: int) -> list[Fact]:
     return [
         *_forget(state, command.orders_max, now_ms - KEY_KEPT_MS),
         *_archive(state, command.orders_max, now_ms - command.finished_kept_ms),
+        *waiting.forget(state, command.orders_max, now_ms - KEY_KEPT_MS),
     ]
 
 

@@ -5,8 +5,9 @@ All selections or none. An unexpired hold is the capacity: nothing after it asks
 
 from collections.abc import Iterable
 
+from engine import waiting
 from engine.commands import CancelOrder, PlaceOrder, Selection
-from engine.facts import Fact, OrderCancelled, OrderPlaced
+from engine.facts import Fact, OfferTaken, OrderCancelled, OrderPlaced
 from engine.keys import UsedKey
 from engine.order import Order, OrderStatus, view
 from engine.purchase import CancelReason, Item
@@ -23,9 +24,13 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
     if used is not None:
         return Replayed(_placed_again(state, used))
     wanted = _added_up(command.selections)
-    refused = _refuse_event(state) or _refuse_wanted(state, wanted, command.attendees, now_ms)
+    offer = waiting.taken_by(state, command, now_ms) if command.offer_id is not None else None
+    refused = _refuse_event(state) or _refuse_wanted(
+        state, wanted, offer, command.attendees, now_ms
+    )
     if refused is not None:
         return refused
+    assert not isinstance(offer, Rejection), "it is refused by then"
     tiers = state.header.tiers
     items = [Item(t, quantity, tiers[t].terms.price_minor) for t, quantity in wanted.items()]
     return [
@@ -38,6 +43,7 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
             now_ms + command.hold_ttl_ms,
             command.key,
             command.sealed,
+            offer,
         )
     ]
 
@@ -51,18 +57,24 @@ def _refuse_event(state: State) -> Rejection | None:
 
 
 def _refuse_wanted(
-    state: State, wanted: dict[str, int], attendees: int | None, now_ms: int
+    state: State,
+    wanted: dict[str, int],
+    offer: OfferTaken | Rejection | None,
+    attendees: int | None,
+    now_ms: int,
 ) -> Rejection | None:
     """The first kind of refusal in the API's order, then the first line of the order."""
     for tier_id in wanted:
         if tier_id not in state.header.tiers:
             return Rejection(Reason.UNKNOWN_TIER, {"tier_id": tier_id})
+    if isinstance(offer, Rejection):
+        return offer
     lines = [(state.header.tiers[tier_id], quantity) for tier_id, quantity in wanted.items()]
     return (
         _refuse_windows(lines, now_ms)
         or _refuse_sizes(lines)
         or _refuse_attendees(attendees, sum(wanted.values()))
-        or _refuse_scarce(lines)
+        or _refuse_scarce(lines, offer)
     )
 
 
@@ -93,12 +105,15 @@ def _refuse_attendees(named: int | None, places: int) -> Rejection | None:
     return Rejection(Reason.ATTENDEES_MISMATCH, {"attendees": named, "tickets": places})
 
 
-def _refuse_scarce(lines: Iterable[tuple[Tier, int]]) -> Rejection | None:
+def _refuse_scarce(lines: Iterable[tuple[Tier, int]], offer: OfferTaken | None) -> Rejection | None:
     for tier, quantity in lines:
-        if quantity > tier.free:
+        available = tier.public
+        if offer is not None and offer.tier_id == tier.terms.tier_id:
+            available += offer.quantity
+        if quantity > available:
             return Rejection(
                 Reason.SOLD_OUT,
-                {"tier_id": tier.terms.tier_id, "requested": quantity, "available": tier.free},
+                {"tier_id": tier.terms.tier_id, "requested": quantity, "available": available},
             )
     return None
 
@@ -153,6 +168,8 @@ def expire(state: State, orders_max: int, now_ms: int) -> list[Fact]:
 
 
 def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
+    if fact.offer is not None:
+        waiting.apply_taken(state, fact.offer, fact.order_id, at_ms)
     for item in fact.items:
         state.header.tiers[item.tier_id].hold(item.quantity)
     placed = Order(

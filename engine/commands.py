@@ -110,6 +110,7 @@ class PlaceOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
     sealed: bytes | None = None  # personal data, encrypted with `personal_key`
     personal_key: bytes | None = None  # goes to a table of its own, never into a fact
+    offer_id: str | None = None  # of a waitlist's entry, which is bought by it
 
 
 class ReadOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -174,6 +175,28 @@ class ReissueTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
 
 
+class ReadTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Answered with its order: who holds a ticket that was transferred may not see the rest."""
+
+    order_id: str
+    number: int
+    caller: Caller
+
+
+class TransferTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`holder_id` None: the new ticket belongs to whoever holds the mail."""
+
+    order_id: str
+    number: int
+    caller: Caller
+    holder_id: str | None
+    closes_before_ms: int  # the event's start
+    token_seed: bytes
+    key: Key
+    sealed: bytes
+    personal_key: bytes | None
+
+
 class NameAttendee(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -187,6 +210,30 @@ class RecallOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
     order: ArchivedOrder
     tables_seq: int
+
+
+# Those who wait for places.
+
+
+class JoinWaitlist(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    offer_ttl_ms: int
+    key: Key
+    sealed: bytes | None = None  # the mail address, encrypted with `personal_key`
+    personal_key: bytes | None = None
+
+
+class ReadWaitlistEntry(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    caller: Caller
+
+
+class LeaveWaitlist(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    caller: Caller
 
 
 # Doors.
@@ -231,8 +278,9 @@ class ReadSale(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class Sweep(Struct, frozen=True, tag=True, array_like=True, gc=False):
-    """Do what is due: end holds that ran out and the orders of a cancelled event, let cancelled
-    orders leave memory once they have been finished for `finished_kept_ms`, forget old keys.
+    """Do what is due: end holds and offers that ran out, the orders of a cancelled event and the
+    waitlist of one that is over, let cancelled orders leave memory once they have been finished
+    for `finished_kept_ms`, forget old keys and entries.
 
     At most `orders_max` of each.
     """
@@ -254,7 +302,12 @@ Command = (
     | SettleRefund
     | ReissueTicket
     | NameAttendee
+    | ReadTicket
+    | TransferTicket
     | RecallOrder
+    | JoinWaitlist
+    | ReadWaitlistEntry
+    | LeaveWaitlist
     | UndoCheckIn
     | SyncScans
     | ReadDoors

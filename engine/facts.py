@@ -14,6 +14,7 @@ from engine.purchase import CancelReason as CancelReason  # words of the facts, 
 from engine.purchase import Item as Item
 from engine.telling import Offline
 from engine.telling import ScanResult as ScanResult
+from engine.waiter import LeaveReason as LeaveReason
 
 
 class InvalidReason(StrEnum):
@@ -62,6 +63,14 @@ class EventCompleted(Struct, frozen=True, tag=True, array_like=True):
     version: int
 
 
+class OfferTaken(Struct, frozen=True, array_like=True, gc=False):
+    """What was held for a waitlist's entry is held no more: the order has its own hold."""
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+
+
 class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     buyer_id: str
@@ -71,6 +80,7 @@ class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
     expires_at_ms: int
     key: Key
     sealed: bytes | None
+    offer: OfferTaken | None = None
 
 
 class OrderCancelled(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -146,6 +156,19 @@ class TicketReissued(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
 
 
+class TicketTransferred(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """The ticket `number` is worth nothing any more, `new_number` of that order is in its place."""
+
+    order_id: str
+    number: int
+    new_number: int
+    tier_id: str
+    token: bytes
+    holder_id: str | None
+    sealed: bytes
+    key: Key
+
+
 class AttendeeNamed(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -184,6 +207,54 @@ class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
     number: int
 
 
+class WaitlistJoined(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`position`: at that moment, as the answer shows it."""
+
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    position: int
+    offer_ttl_ms: int
+    key: Key
+    sealed: bytes | None
+
+
+class OfferMade(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Free places are held for the first in the line. `expires_at_ms` moves no further away.
+
+    `rest_entry_id`: where it got fewer than it waits for, the rest waits on in its place.
+    """
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+    expires_at_ms: int
+    rest_entry_id: str | None
+
+
+class OfferLapsed(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    entry_id: str
+    tier_id: str
+    quantity: int
+
+
+class WaitlistLeft(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """`offered`: the places were held for it, and are so no more."""
+
+    entry_id: str
+    tier_id: str
+    quantity: int
+    offered: bool
+    reason: LeaveReason
+
+
+class EntriesForgotten(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Entries that have ended have left memory; the tables have them."""
+
+    entry_ids: tuple[str, ...]
+
+
 class OrdersArchived(Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Cancelled orders have left memory; the tables have them, keys in use stay behind."""
 
@@ -215,10 +286,16 @@ Fact = (
     | RefundSettled
     | TicketReissued
     | AttendeeNamed
+    | TicketTransferred
     | AdmissionUndone
     | OrdersArchived
     | OrderRecalled
     | KeysForgotten
+    | WaitlistJoined
+    | OfferMade
+    | OfferLapsed
+    | WaitlistLeft
+    | EntriesForgotten
     | SaleOpened
     | EventConfigured
     | TierConfigured

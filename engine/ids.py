@@ -7,6 +7,8 @@ Ids are made of random hex handed in by the caller (chance is an argument here):
     tkt_<the order's 36 hex>-<n>     the n-th ticket of that order, from 0
     pay_<the order's 36 hex><12>     48 random bits more
     ref_<the order's 36 hex><12>
+    wle_<16 hex of the event><20>    an entry of a waitlist
+    off_<the entry's 36 hex>         its offer: it gets one at most
     dep_<32 hex>                     a booking's deposit, 128 random bits
     ref_<the deposit's 32 hex>       and what goes back of it, once at most
 """
@@ -19,8 +21,11 @@ _EVENT = re.compile(r"evt_[0-9a-f]{16}")
 _ORDER = re.compile(r"ord_[0-9a-f]{36}")
 _TICKET = re.compile(r"tkt_[0-9a-f]{36}-(0|[1-9][0-9]{0,5})")
 _DEPOSIT = re.compile(r"dep_[0-9a-f]{32}")
+_ENTRY = re.compile(r"wle_[0-9a-f]{36}")
+_OFFER = re.compile(r"off_[0-9a-f]{36}")
 _PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
 
+ENTRY_MARK = "wle_"
 EVENT_RANDOM_BYTES = 8
 ORDER_RANDOM_BYTES = 10
 PAYMENT_RANDOM_BYTES = 6
@@ -54,6 +59,29 @@ def payment_id(order: str, random: bytes) -> str:
 
 def refund_id(order: str, random: bytes) -> str:
     return "ref_" + order[4:] + random.hex()
+
+
+def entry_id(event: str, random: bytes) -> str:
+    """Of a waitlist."""
+    return ENTRY_MARK + event[4:] + random.hex()
+
+
+def rest_entry_id(entry: str) -> str:
+    """Whoever does not know the entry's id can't tell that of its rest."""
+    rest = hashlib.blake2b(entry.encode(), digest_size=ORDER_RANDOM_BYTES)
+    return entry[:20] + rest.hexdigest()
+
+
+def offer_id(entry: str) -> str:
+    return "off_" + entry[4:]
+
+
+def entry_of_offer(offer: str) -> str | None:
+    return ENTRY_MARK + offer[4:] if _OFFER.fullmatch(offer) else None
+
+
+def event_of_entry(entry: str) -> str | None:
+    return "evt_" + entry[4:20] if _ENTRY.fullmatch(entry) else None
 
 
 def deposit_id(random: bytes) -> str:

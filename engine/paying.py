@@ -106,6 +106,8 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
     if state.header.phase is Phase.COMPLETED:
         return []
     if found.overdue(now_ms):  # its places are still its own: back, and taken again at once
+        if _somebody_waits(state, found):
+            return []
         return [
             OrderCancelled(found.order_id, CancelReason.EXPIRED),
             OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
@@ -116,7 +118,11 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
 
 
 def _still_free(state: State, found: Order) -> bool:
-    return all(item.quantity <= state.header.tiers[item.tier_id].free for item in found.items)
+    return all(item.quantity <= state.header.tiers[item.tier_id].public for item in found.items)
+
+
+def _somebody_waits(state: State, found: Order) -> bool:
+    return any(state.header.tiers[item.tier_id].waiting for item in found.items)
 
 
 def decline(state: State, command: DeclinePayment, now_ms: int) -> Decision:

@@ -32,6 +32,25 @@ class OrderOnFile(Struct, frozen=True):
     order: ArchivedOrder | None
 
 
+class EntryRow(Struct, frozen=True):
+    """Of a waitlist. `sealed` for the entry `origin_id`."""
+
+    entry_id: str
+    event_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    status: str
+    joined_at: datetime
+    expires_at: datetime | None
+    rest_entry_id: str | None
+    order_id: str | None
+    left_because: str | None
+    ended_at: datetime | None
+    origin_id: str
+    sealed: bytes | None
+
+
 class CheckInRow(Struct, frozen=True):
     seq: int
     device_id: str

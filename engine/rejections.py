@@ -26,6 +26,15 @@ class Reason(StrEnum):
     UNKNOWN_TICKET = "unknown_ticket"
     TICKET_USED = "ticket_used"
     TICKET_NOT_VALID = "ticket_not_valid"
+    TRANSFER_LIMIT = "transfer_limit"
+    TRANSFER_CLOSED = "transfer_closed"
+    NOT_THE_HOLDER = "not_the_holder"
+    # waitlists
+    TIER_AVAILABLE = "tier_available"
+    ALREADY_WAITING = "already_waiting"
+    WAITLIST_FULL = "waitlist_full"
+    UNKNOWN_ENTRY = "unknown_entry"
+    ENTRY_ENDED = "entry_ended"
     # doors
     TOKEN_NOT_HERE = "token_not_here"  # asks the gateway to look elsewhere; no client sees it
     NONCE_REUSED = "nonce_reused"

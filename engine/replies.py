@@ -2,13 +2,24 @@
 
 from msgspec import Struct
 
-from engine.facts import Fact, OrderPlaced
+from engine.facts import Fact, OrderPlaced, WaitlistJoined
 from engine.order import OrderView
 from engine.rejections import Rejection
 from engine.scan import DoorsView, ScanView, SyncView
 from engine.state import Archived, SaleView
+from engine.waiter import EntryView
 
-View = OrderPlaced | OrderView | ScanView | SyncView | DoorsView | SaleView | Archived
+View = (
+    OrderPlaced
+    | OrderView
+    | ScanView
+    | SyncView
+    | DoorsView
+    | SaleView
+    | Archived
+    | WaitlistJoined
+    | EntryView
+)
 
 
 class Replayed(Struct, frozen=True, tag=True, array_like=True):

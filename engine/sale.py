@@ -6,7 +6,7 @@ has no opinion: what it is given has happened. The rules stand in a file a famil
 
 from typing import assert_never
 
-from engine import archiving, buying, configuring, doors, ids, paying, syncing, tickets
+from engine import archiving, buying, configuring, doors, ids, paying, syncing, tickets, waiting
 from engine import commands as c
 from engine import facts as f
 from engine.order import Order, revived
@@ -46,8 +46,18 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return tickets.reissue(state, command, now_ms)
         case c.NameAttendee():
             return tickets.name_attendee(state, command)
+        case c.ReadTicket():
+            return tickets.read(state, command, now_ms)
+        case c.TransferTicket():
+            return tickets.transfer(state, command, now_ms)
         case c.RecallOrder():
             return archiving.recall(state, command, now_ms)
+        case c.JoinWaitlist():
+            return waiting.join(state, command, now_ms)
+        case c.ReadWaitlistEntry():
+            return waiting.read(state, command, now_ms)
+        case c.LeaveWaitlist():
+            return waiting.leave(state, command, now_ms)
         case c.UndoCheckIn():
             return doors.undo(state, command, now_ms)
         case c.SyncScans():
@@ -59,7 +69,12 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
         case c.Sweep():
             unwound = paying.unwind(state, command.orders_max, command.refund_seed, now_ms)
             ended = unwound or buying.expire(state, command.orders_max, now_ms)
-            return ended + archiving.tidy(state, command, now_ms)
+            offers = (
+                waiting.sweep(state, command.orders_max, now_ms)
+                if state.waitlist.entry_by_id
+                else []
+            )
+            return ended + offers + archiving.tidy(state, command, now_ms)
         case (
             c.OpenSale()
             | c.ConfigureEvent()
@@ -72,6 +87,20 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return configuring.configure(state, command)
         case _:
             assert_never(command)
+
+
+def follow(state: State, now_ms: int) -> list[f.Fact]:
+    """What a command's facts, once applied, bring about before anything else is decided."""
+    return waiting.offers(state, now_ms) if state.waitlist.entry_by_id else []
+
+
+def next_deadline_ms(state: State, now_ms: int) -> int | None:
+    """When the sale must be swept next; what is overdue by nature reads as 0."""
+    due_ms = state.next_deadline_ms()
+    if not state.waitlist.entry_by_id:
+        return due_ms
+    offers_ms = waiting.next_deadline_ms(state, now_ms)
+    return min((ms for ms in (due_ms, offers_ms) if ms is not None), default=None)
 
 
 def decide_archived(
@@ -116,6 +145,9 @@ def apply(state: State, entry: f.Entry) -> None:
     state.touched[HEADER] = None
     fact = entry.fact
     match fact:
+        case f.OrderPlaced():
+            buying.apply_placed(state, fact, entry.at_ms)
+            state.touched[fact.order_id] = None
         case f.TicketScanned():
             doors.apply_scanned(state, fact, entry.at_ms)
         case f.AdmissionUndone():
@@ -128,6 +160,16 @@ def apply(state: State, entry: f.Entry) -> None:
             archiving.apply_recalled(state, fact, entry.at_ms)
         case f.KeysForgotten():
             archiving.apply_forgotten(state, fact)
+        case f.WaitlistJoined():
+            waiting.apply_joined(state, fact, entry.at_ms)
+        case f.OfferMade():
+            waiting.apply_offered(state, fact)
+        case f.OfferLapsed():
+            waiting.apply_lapsed(state, fact, entry.at_ms)
+        case f.WaitlistLeft():
+            waiting.apply_left(state, fact, entry.at_ms)
+        case f.EntriesForgotten():
+            waiting.apply_forgotten(state, fact)
         case (
             f.SaleOpened()
             | f.EventConfigured()
@@ -138,6 +180,8 @@ def apply(state: State, entry: f.Entry) -> None:
             | f.EventCompleted()
         ):
             configuring.apply_configured(state, fact)
+            if state.waitlist.entry_by_id:
+                waiting.apply_windows(state)
         case _:
             _apply_to_order(state, fact, entry.at_ms)
             state.touched[fact.order_id] = None
@@ -145,8 +189,7 @@ def apply(state: State, entry: f.Entry) -> None:
 
 def _apply_to_order(
     state: State,
-    fact: f.OrderPlaced
-    | f.OrderConfirmed
+    fact: f.OrderConfirmed
     | f.OrderCancelled
     | f.PaymentRequested
     | f.PaymentAskedAgain
@@ -155,12 +198,11 @@ def _apply_to_order(
     | f.OrderRefunded
     | f.RefundSettled
     | f.TicketReissued
-    | f.AttendeeNamed,
+    | f.AttendeeNamed
+    | f.TicketTransferred,
     at_ms: int,
 ) -> None:
     match fact:
-        case f.OrderPlaced():
-            buying.apply_placed(state, fact, at_ms)
         case f.OrderConfirmed():
             paying.apply_confirmed(state, fact, at_ms)
         case f.OrderCancelled():
@@ -181,6 +223,8 @@ def _apply_to_order(
             tickets.apply_reissued(state, fact, at_ms)
         case f.AttendeeNamed():
             tickets.apply_named(state, fact)
+        case f.TicketTransferred():
+            tickets.apply_transferred(state, fact, at_ms)
         case _:
             assert_never(fact)
 
@@ -204,8 +248,16 @@ def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
             | c.SettleRefund()
             | c.ReissueTicket()
             | c.NameAttendee()
+            | c.TransferTicket()
         ):
             return order_view(state.order_by_id[command.order_id], state.header.now_ms)
+        case c.JoinWaitlist():
+            joined = facts[0]
+            assert isinstance(joined, f.WaitlistJoined)
+            return joined
+        case c.LeaveWaitlist():
+            entry = state.waitlist.entry_by_id[command.entry_id]
+            return waiting.view(state, entry, state.header.now_ms)
         case c.RecallOrder():
             return order_view(state.order_by_id[command.order.order_id], state.header.now_ms)
         case c.SyncScans():

@@ -1,4 +1,4 @@
-"""A sale's state as named entities: the header, an entity an order, a scan, a lone key.
+"""A sale's state as named entities: the header, an entity an order, a scan, a lone key, a waiter.
 
     restore(entities of a state) + the facts after it  ==  the state by replay,  byte for byte
 
@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 from msgspec import Struct
 
-from engine import ids, keys, moments
+from engine import ids, keys, moments, waiting
 from engine.digests import entry
 from engine.keys import UsedKey
 from engine.order import LIVE, OrderStatus
@@ -22,6 +22,7 @@ from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
 from engine.syncing import index_told
 from engine.ticket import token_digest
+from engine.waiter import EntryStatus, WaitlistEntry
 
 ENTITIES_AT_ONCE = 250  # what a step of restoring may cost the loop: a few milliseconds
 _SPAN_BITS = 12  # moments are sorted by the 4,096 ms, so that no sort is a long one
@@ -30,6 +31,7 @@ _encoder = msgspec.msgpack.Encoder()
 _header = msgspec.msgpack.Decoder(Header)
 _scan = msgspec.msgpack.Decoder(Scan)
 _key = msgspec.msgpack.Decoder(UsedKey)
+_waiter = msgspec.msgpack.Decoder(WaitlistEntry)
 
 
 class _Issued(Struct, array_like=True, gc=False):
@@ -74,12 +76,14 @@ def names(state: State) -> Iterator[str]:
     yield from state.scan_by_key
     for lone in state.lone_keys_by_order.values():
         yield from (key_name(used.key.digest) for used in lone)
+    yield from state.waitlist.entry_by_id
 
 
 def count(state: State) -> int:
     """Of all entities."""
     lone = sum(map(len, state.lone_keys_by_order.values()))
-    return 1 + len(state.order_by_id) + len(state.scan_by_key) + lone
+    waiters = len(state.waitlist.entry_by_id)
+    return 1 + len(state.order_by_id) + len(state.scan_by_key) + lone + waiters
 
 
 def _entity(state: State, name: str) -> bytes | None:
@@ -90,6 +94,9 @@ def _entity(state: State, name: str) -> bytes | None:
     if name.startswith(KEY_MARK):
         used = state.lone_key(bytes.fromhex(name.removeprefix(KEY_MARK)))
         return _encoder.encode(used) if used is not None else None
+    if name.startswith(ids.ENTRY_MARK):
+        waiter = state.waitlist.entry_by_id.get(name)
+        return _encoder.encode(waiter) if waiter is not None else None
     return state.order_by_id.packed(name)
 
 
@@ -113,6 +120,7 @@ class Restoring:
         self._keys: list[bytes] = []
         self._keys_used: defaultdict[int, list[bytes]] = defaultdict(list)  # moments by span
         self._finished: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._ended: list[tuple[int, str]] = []  # of the waitlist
 
     def steps(self) -> Iterator[None]:
         """The state is whole when these have ended."""
@@ -133,6 +141,7 @@ class Restoring:
                 at_ms, order_id = moments.unpack(self.state.header.sale_id, moment)
                 self.state.finished[order_id] = at_ms
             yield
+        self.state.waitlist.ended.update((name, at_ms) for at_ms, name in sorted(self._ended))
 
     def _take(self, name: str, entity: bytes) -> None:
         state = self.state
@@ -144,8 +153,18 @@ class Restoring:
             before = state.lone_keys_by_order.get(used.order_id, ())
             state.lone_keys_by_order[used.order_id] = (*before, used)
             self._take_key(used.key.digest, ids.order_random(used.order_id), used.at_ms)
+        elif name.startswith(ids.ENTRY_MARK):
+            self._take_waiter(_waiter.decode(entity))
         elif name != HEADER:
             self._take_order(name, entity)
+
+    def _take_waiter(self, entry: WaitlistEntry) -> None:
+        self.state.waitlist.add(entry)
+        if entry.status is EntryStatus.OFFERED:
+            ends_at_ms = waiting.ends_at_ms(self.state, entry)
+            self.state.waitlist.index_offer(entry, ends_at_ms)
+        if entry.ended_at_ms is not None:
+            self._ended.append((entry.ended_at_ms, entry.entry_id))
 
     def _take_order(self, order_id: str, entity: bytes) -> None:
         state, found = self.state, _found.decode(entity)

@@ -22,10 +22,11 @@ from engine.rejections import Reason, Rejection
 from engine.scan import Doors, Scan
 from engine.ticket import Ticket, token_digest
 from engine.tier import Tier
+from engine.waitlist import Waitlist
 
 KEY_KEPT_MS = 24 * 60 * 60 * 1000
 GATHER_MS = 1_000  # what is tidied away may wait so long, so that it goes by the lot
-HEADER = "sale"  # the name of the entity that holds all but orders, scans and lone keys
+HEADER = "sale"  # the entity that holds all but orders, scans, lone keys and waitlist entries
 KEY_MARK = "key:"  # begins the name of a lone key; no order's id begins so
 
 
@@ -38,7 +39,7 @@ class Phase(StrEnum):
 
 
 class Header(Struct, array_like=True):
-    """All of a sale's state but its orders, scans and lone keys.
+    """All of a sale's state but its orders, scans, lone keys and waitlist entries.
 
     `archived_seq`: the latest fact by which orders left memory. Who has come so far in the facts
     has read all that ever happened to an order which is not here.
@@ -88,10 +89,10 @@ class Archived(Struct, frozen=True, tag=True, array_like=True, gc=False):
 class State:
     """One sale as of its `seq`-th fact.
 
-    `touched` names the entities (the header, order ids, scan keys, lone keys) that have changed or
-    gone since its reader last emptied it; it is bookkeeping for the snapshots, not part of the
-    state. `finished` is in the order of time and loses its oldest first: with a plain dict, each
-    look for the oldest would walk over all those that were removed.
+    `touched` names the entities (the header, order ids, scan keys, lone keys, entry ids) that have
+    changed or gone since its reader last emptied it; it is bookkeeping for the snapshots, not part
+    of the state. `finished` is in the order of time and loses its oldest first: with a plain dict,
+    each look for the oldest would walk over all those that were removed.
     """
 
     def __init__(self, header: Header) -> None:
@@ -106,6 +107,7 @@ class State:
         self.finished: OrderedDict[str, int] = OrderedDict()  # since when; they may leave memory
         self.holds: list[bytes] = []  # a heap of the moments when pending orders expire
         self.to_unwind: dict[str, None] = {}  # a cancelled event's orders, until they are ended
+        self.waitlist = Waitlist()
         self.touched: dict[str, None] = {}
 
     @property
@@ -114,7 +116,7 @@ class State:
 
     def view(self) -> SaleView:
         header = self.header
-        tiers = tuple(Tier(tier.terms, tier.held, tier.sold) for tier in header.tiers.values())
+        tiers = tuple(Tier(t.terms, t.held, t.sold, t.waiting) for t in header.tiers.values())
         return SaleView(
             header.sale_id, header.seq, header.version, header.phase, header.terms, tiers
         )
@@ -154,7 +156,9 @@ class State:
         """What an idempotency key was used for within its 24 hours."""
         known = self._used(key.digest)
         if known is None or now_ms >= known.at_ms + KEY_KEPT_MS:
-            return None
+            known = self._joined_with(key.digest) if self.waitlist.entry_by_id else None
+            if known is None or now_ms >= known.at_ms + KEY_KEPT_MS:
+                return None
         if known.key.fingerprint != key.fingerprint:
             return Rejection(Reason.IDEMPOTENCY_KEY_REUSED)
         return known
@@ -166,6 +170,13 @@ class State:
         found = self.order_by_id.get(place[0])
         of_order = keys.find(found, digest) if found is not None else None
         return of_order or self.lone_key(digest)
+
+    def _joined_with(self, digest: bytes) -> UsedKey | None:
+        """A key that an entry of the waitlist was made with; it goes when the entry does."""
+        entry = self.waitlist.by_key(digest)
+        if entry is None or entry.key is None:
+            return None
+        return UsedKey(entry.entry_id, entry.key, entry.joined_at_ms)
 
     def lone_key(self, digest: bytes) -> UsedKey | None:
         """A key whose order has left memory before it."""
@@ -284,6 +295,8 @@ class State:
             due_ms.append(first + finished_kept_ms)
         if self.keys_by_age:
             due_ms.append(self.keys_by_age.at_ms(0) + KEY_KEPT_MS)
+        if self.waitlist.ended:
+            due_ms.append(next(iter(self.waitlist.ended.values())) + KEY_KEPT_MS)
         return min(due_ms) + GATHER_MS if due_ms else None
 
 

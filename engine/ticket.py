@@ -23,6 +23,16 @@ class TicketStatus(StrEnum):
     TRANSFERRED = "TRANSFERRED"
 
 
+class Transfer(Struct, frozen=True, array_like=True, gc=False):
+    """How a ticket came to another: from which number of the order. `holder_id` None: it belongs
+    to whoever holds the mail.
+    """
+
+    from_number: int
+    holder_id: str | None
+    at_ms: int
+
+
 class Ticket(Struct, array_like=True, gc=False):
     """The `number`-th ticket of its order, for a place of the order's `line`-th item.
 
@@ -40,6 +50,7 @@ class Ticket(Struct, array_like=True, gc=False):
     admitted_by: str | None = None  # the scan (its key) that it is in by
     ended_at_ms: int | None = None  # since when it has been worth nothing
     replaced_at_ms: tuple[int, ...] = ()  # of each former token
+    transfer: Transfer | None = None
 
 
 class TicketView(Struct, frozen=True, array_like=True, gc=False):
@@ -52,6 +63,7 @@ class TicketView(Struct, frozen=True, array_like=True, gc=False):
     status: TicketStatus
     checked_in_at_ms: int | None
     sealed: bytes | None
+    transfer: Transfer | None = None
 
 
 def view(ticket: Ticket, tier_id: str, issued_at_ms: int) -> TicketView:
@@ -59,10 +71,11 @@ def view(ticket: Ticket, tier_id: str, issued_at_ms: int) -> TicketView:
         ticket.number,
         tier_id,
         ticket.token,
-        issued_at_ms,
+        issued_at_ms if ticket.transfer is None else ticket.transfer.at_ms,
         ticket.status,
         ticket.checked_in_at_ms,
         ticket.sealed,
+        ticket.transfer,
     )
 
 

@@ -15,10 +15,16 @@ class Tier(Struct, array_like=True, gc=False):
     terms: TierTerms
     held: int = 0
     sold: int = 0
+    waiting: int = 0  # places that those on its waitlist wait for
 
     @property
     def free(self) -> int:
         return self.terms.quantity - self.held - self.sold
+
+    @property
+    def public(self) -> int:
+        """What anybody may take: nothing while somebody waits."""
+        return 0 if self.waiting else self.free
 
     def on_sale(self, now_ms: int) -> bool:
         return self.terms.sale_start_ms <= now_ms < self.terms.sale_end_ms
@@ -44,12 +50,16 @@ class Tier(Struct, array_like=True, gc=False):
         self.sold -= quantity
         self._check()
 
+    def wait(self, quantity: int) -> None:
+        self.waiting += quantity
+        self._check()
+
     def configure(self, terms: TierTerms) -> None:
         self.terms = terms
         self._check()
 
     def _check(self) -> None:
-        assert self.held >= 0 and self.sold >= 0 and self.free >= 0, self
+        assert self.held >= 0 and self.sold >= 0 and self.free >= 0 and self.waiting >= 0, self
 
 
 def refuse_change(tier: Tier, terms: TierTerms) -> Rejection | None:

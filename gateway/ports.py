@@ -14,6 +14,7 @@ from engine.projection import (
     AttendeeRow,
     CheckInRow,
     ConflictRow,
+    EntryRow,
     OrderRow,
     PendingRefund,
     TokenList,
@@ -48,6 +49,8 @@ class Projections(Protocol):
     async def orders(self, event_id: str, after: str, limit: int) -> list[OrderRow]:
         """Orders of an event by id, from the one after `after`."""
         ...
+
+    async def waitlist_entry(self, entry_id: str) -> EntryRow | None: ...
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int

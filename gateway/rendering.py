@@ -54,6 +54,7 @@ class TicketAnswer(Struct, frozen=True, gc=False):
     issued_at: str
     checked_in_at: str | None
     token: str | UnsetType = UNSET
+    transferred_from: str | UnsetType = UNSET
 
 
 class RefundAnswer(Struct, frozen=True, gc=False):
@@ -150,7 +151,8 @@ def ticket(
         view.status,
         instant(view.issued_at_ms),
         instant(view.checked_in_at_ms) if view.checked_in_at_ms else None,
-        ids.token_text(view.token) if sees_token(order, caller) else UNSET,
+        ids.token_text(view.token) if sees_token(order, view, caller) else UNSET,
+        ids.ticket_id(order.order_id, view.transfer.from_number) if view.transfer else UNSET,
     )
 
 
@@ -168,7 +170,10 @@ def attendee_of(
     return named or Attendee(None, None)
 
 
-def sees_token(order: OrderView, caller: Caller) -> bool:
+def sees_token(order: OrderView, view: TicketView, caller: Caller) -> bool:
+    """Who has given a ticket away, and the shop it was bought in, do not see the new one's."""
+    if view.transfer is not None:
+        return caller.role is Role.BUYER and caller.subject == view.transfer.holder_id
     if caller.role is Role.BUYER:
         return caller.subject == order.buyer_id
     return caller.role is Role.BOX_OFFICE

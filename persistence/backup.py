@@ -55,7 +55,7 @@ TRUTH = (
 )
 DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
-    *("tickets", "checkins", "tier_counters", "sale_offsets"),
+    *("tickets", "checkins", "waitlist", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
     *("trending_hours", "token_changes", "token_changes_forgotten"),
 )

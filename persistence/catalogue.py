@@ -79,6 +79,10 @@ class Catalogue:
         async with reading(self._pool) as connection:
             return await events.find(connection, event_id) or UNKNOWN_EVENT
 
+    async def event_of_tier(self, tier_id: str) -> str | None:
+        async with reading(self._pool) as connection:
+            return await events.event_of_tier(connection, tier_id)
+
     async def events(self, viewer: c.Caller | None, after: str | None, limit: int) -> list[Event]:
         async with reading(self._pool) as connection:
             return await events.newest(connection, viewer, after, limit)

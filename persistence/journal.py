@@ -106,10 +106,12 @@ SELECT s.archived_seq > $2 AND coalesce(k.journal_seq, 0) > $2
 FROM shards s LEFT JOIN snapshots k ON k.sale_id = $3 WHERE s.shard_id = $1
 """
 
-# Sales with a pending order by the projection, whatever their shard, and all of these shards that
-# the projection has not read yet.
+# Sales with a pending order or with somebody who waits by the projection, whatever their shard, and
+# all of these shards that the projection has not read yet.
 _UNSETTLED = """
 SELECT DISTINCT event_id FROM orders WHERE status = 'PENDING'
+UNION
+SELECT DISTINCT event_id FROM waitlist WHERE status IN ('WAITING', 'OFFERED')
 UNION
 SELECT DISTINCT unnest(j.sale_ids)
 FROM journal j LEFT JOIN projection_offsets o USING (shard_id)

@@ -19,6 +19,7 @@ from persistence.reckoning import Reckoning
 from persistence.servers import ToolError
 from persistence.snapshots import PostgresSnapshots, snapshot_key, view_key
 from persistence.strangers import Stranger
+from persistence.waitlists import Row
 
 FACTS_MAX = 1_000  # folded at a time
 
@@ -87,19 +88,25 @@ class Mender:
     async def _project(self, history: History, reckoning: Reckoning, projected: int) -> None:
         sale_id = reckoning.sale_id
         items_by_order: dict[str, tuple[Item, ...]] = {}
+        row_by_entry: dict[str, Row] = {}
+        received: dict[tuple[str, int], str] = {}
         piece: list[Entry] = []
         async for row in history.sale(sale_id, reckoning.archived_seq):
             if row.seq <= projected:
                 piece += [e for e in decode(row.batch, row.crc) if e.sale_id == sale_id]
             if len(piece) >= FACTS_MAX:
-                await self._fold(piece, items_by_order)
+                await self._fold(piece, items_by_order, row_by_entry, received)
                 piece = []
-        await self._fold(piece, items_by_order)
+        await self._fold(piece, items_by_order, row_by_entry, received)
 
     async def _fold(
-        self, entries: list[Entry], items_by_order: dict[str, tuple[Item, ...]]
+        self,
+        entries: list[Entry],
+        items_by_order: dict[str, tuple[Item, ...]],
+        row_by_entry: dict[str, Row],
+        received: dict[tuple[str, int], str],
     ) -> None:
-        fold = Fold(items_by_order)
+        fold = Fold(items_by_order, row_by_entry, received)
         for entry in entries:
             fold.take(entry)
         fold.confirmed_in.clear()  # who was there an hour ago is not counted again

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.catalogue import from_ms
 from persistence.recount import Order, Recount, Scan, Ticket
+from persistence.recount_waiting import Waiter
 
 READ_ROWS = 1_000
 
@@ -84,7 +85,7 @@ TABLES = (
         ("order_id", "number"),
         (
             *("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
-            "admitted_seq",
+            *("transferred_from", "holder_id", "admitted_seq"),
         ),
     ),
     Table(
@@ -96,6 +97,16 @@ TABLES = (
             *("result", "reason", "override_reason", "scanned_at", "decided_at"),
             *("undone_at", "undone_by", "outcome", "told", "corrected_at", "contested"),
             "displaced",
+        ),
+    ),
+    Table(
+        "waitlist",
+        "wle_",
+        ("entry_id",),
+        (
+            *("event_id", "tier_id", "buyer_id", "quantity", "status", "joined_at"),
+            *("expires_at", "rest_entry_id", "order_id", "left_because", "ended_at"),
+            *("origin_id", "sealed"),
         ),
     ),
     Table("tier_counters", None, ("tier_id",), ("event_id", "quantity", "held", "sold")),
@@ -175,6 +186,10 @@ def expected(recount: Recount) -> dict[str, Rows]:
             for number, ticket in enumerate(order.tickets)
         },
         "checkins": {(sale_id, scan.seq): _scan(scan) for scan in recount.scans.values()},
+        "waitlist": {
+            (entry_id,): _waiter(sale_id, waiter)
+            for entry_id, waiter in recount.waiters.by_id.items()
+        },
         "tier_counters": {
             (tier_id,): (sale_id, places.quantity, places.held, places.sold)
             for tier_id, places in recount.tiers.items()
@@ -197,7 +212,17 @@ def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:
     return (
         *(sale_id, ticket.tier_id, ticket.digest, ticket.status),
         *(from_ms(ticket.issued_at_ms), _instant(ticket.checked_in_at_ms)),
+        *(ticket.transferred_from, ticket.holder_id),
         ticket.admitted_by.seq if ticket.admitted_by else None,
+    )
+
+
+def _waiter(sale_id: str, waiter: Waiter) -> tuple[Any, ...]:
+    return (
+        *(sale_id, waiter.tier_id, waiter.buyer_id, waiter.quantity, waiter.status),
+        *(from_ms(waiter.joined_at_ms), _instant(waiter.expires_at_ms), waiter.rest_entry_id),
+        *(waiter.order_id, waiter.left_because, _instant(waiter.ended_at_ms)),
+        *(waiter.origin_id, waiter.sealed),
     )
 
 

@@ -20,9 +20,12 @@ from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import SCAN_MARK
 from engine.ticket import TicketStatus, token_digest
+from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.outgoing.feeding import feed
+from persistence.waitlists import WRITE as WRITE_WAITLIST
+from persistence.waitlists import Row, WaitlistFold, known
 
 ROWS_MAX = 200
 IDLE_S = 0.05
@@ -84,7 +87,9 @@ class Projector:
         rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
-            fold = Fold(await self._items(entries))
+            waiting = await known(self._connection, entries)
+            received = await transfers.received(self._connection, entries)
+            fold = Fold(await self._items(entries), waiting, received)
             for entry in entries:
                 fold.take(entry)
             for statement, columns in fold.statements():
@@ -114,8 +119,15 @@ class Projector:
 class Fold:
     """Entries folded into rows. Later facts win over earlier ones about the same thing."""
 
-    def __init__(self, items_by_order: dict[str, tuple[f.Item, ...]]) -> None:
+    def __init__(
+        self,
+        items_by_order: dict[str, tuple[f.Item, ...]],
+        row_by_entry: dict[str, Row],
+        tier_by_received: dict[tuple[str, int], str],
+    ) -> None:
         self._items = items_by_order
+        self._tier_by_received = tier_by_received
+        self._waitlist = WaitlistFold(row_by_entry)
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
@@ -134,6 +146,7 @@ class Fold:
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
+        tables["waitlist"] = self._waitlist.rows()
         tables["reached"] = list(self._reached.items())
         tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
         for name, statement in _STATEMENTS.items():
@@ -145,7 +158,7 @@ class Fold:
         self._reached[event_id] = entry.seq
         match fact:
             case f.OrderPlaced():
-                self._placed(event_id, fact)
+                self._placed(event_id, fact, at)
             case f.OrderCancelled():
                 self._status[fact.order_id] = (OrderStatus.CANCELLED, fact.reason, None)
                 self._count(event_id, fact.order_id, held=-1)
@@ -168,8 +181,15 @@ class Fold:
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
+            case f.TicketTransferred():
+                self._transferred(event_id, fact, at)
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
+            case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
+                held = self._waitlist.take(event_id, fact, at)
+                self._held[event_id, fact.tier_id] += held
+            case f.EntriesForgotten():
+                pass  # what has ended is read here from now on
             case f.PaymentAskedAgain() | f.KeysForgotten():
                 pass  # keys are the sale's own
             case f.OrdersArchived() | f.OrderRecalled():
@@ -183,8 +203,11 @@ class Fold:
             case _:
                 self._configured(event_id, fact)
 
-    def _placed(self, event_id: str, fact: f.OrderPlaced) -> None:
+    def _placed(self, event_id: str, fact: f.OrderPlaced, at: datetime) -> None:
         self._items[fact.order_id] = fact.items
+        if fact.offer is not None:
+            self._waitlist.taken(fact.offer, fact.order_id, at)
+            self._held[event_id, fact.offer.tier_id] -= fact.offer.quantity
         self._tables["orders"].append(
             (
                 fact.order_id,
@@ -230,8 +253,17 @@ class Fold:
         self._refunded[fact.order_id] += fact.amount_minor
         tiers = self._tier_by_number(fact.order_id)
         for number in fact.ticket_numbers:
-            self._sold[event_id, tiers[number]] -= 1
+            received = self._tier_by_received.get((fact.order_id, number))
+            self._sold[event_id, received or tiers[number]] -= 1
             self._tables["dead"].append((fact.order_id, number))
+
+    def _transferred(self, event_id: str, fact: f.TicketTransferred, at: datetime) -> None:
+        new = (fact.order_id, fact.new_number)
+        self._tier_by_received[new] = fact.tier_id
+        self._tables["tickets"].append((*new, event_id, fact.tier_id, token_digest(fact.token), at))
+        self._tables["named"].append((*new, fact.sealed))
+        self._tables["received"].append((*new, fact.number, fact.holder_id))
+        self._tables["transferred"].append((fact.order_id, fact.number))
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
         offline = fact.offline
@@ -349,11 +381,13 @@ _STATEMENTS: dict[str, str] = {
         """,
     "ticket": """
         UPDATE tickets SET checked_in_at = t.checked_in, admitted_seq = t.admitted_seq,
-            status = CASE tickets.status WHEN 'CANCELLED' THEN 'CANCELLED' ELSE t.status END
+            status = CASE WHEN tickets.status IN ('CANCELLED', 'TRANSFERRED')
+                THEN tickets.status ELSE t.status END
         FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::bigint[])
             AS t (order_id, number, status, checked_in, admitted_seq)
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
+    **transfers.STATEMENTS,
     "dead": """
         UPDATE tickets SET status = 'CANCELLED'
         FROM unnest($1::text[], $2::int[]) AS t (order_id, number)
@@ -373,7 +407,8 @@ _STATEMENTS: dict[str, str] = {
         UPDATE orders SET refunded_minor = refunded_minor + t.amount,
             status = CASE WHEN EXISTS (
                 SELECT 1 FROM tickets
-                WHERE tickets.order_id = orders.order_id AND tickets.status <> 'CANCELLED'
+                WHERE tickets.order_id = orders.order_id
+                  AND tickets.status NOT IN ('CANCELLED', 'TRANSFERRED')
             ) THEN orders.status ELSE 'REFUNDED' END
         FROM unnest($1::text[], $2::bigint[]) AS t (order_id, amount)
         WHERE orders.order_id = t.order_id
@@ -400,6 +435,7 @@ _STATEMENTS: dict[str, str] = {
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
         """,
+    "waitlist": WRITE_WAITLIST,
     "counters": """
         UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])

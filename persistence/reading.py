@@ -12,6 +12,7 @@ from engine.projection import (
     AttendeeRow,
     CheckInRow,
     ConflictRow,
+    EntryRow,
     OrderOnFile,
     OrderRow,
     PendingRefund,
@@ -25,6 +26,7 @@ from engine.purchase import (
     Refund,
     RefundStatus,
 )
+from persistence import waitlists
 from persistence.statements import clean
 from persistence.transactions import reading
 
@@ -132,6 +134,10 @@ class Projections:
             tuple(Refund(r, p, n, RefundStatus(status)) for r, p, n, status in refunds),
         )
         return OrderOnFile(seq or 0, True, found)
+
+    async def waitlist_entry(self, entry_id: str) -> EntryRow | None:
+        async with reading(self._pool) as connection:
+            return await waitlists.find(connection, entry_id)
 
     async def check_ins(
         self, event_id: str, since: datetime | None, after_seq: int, limit: int

@@ -18,6 +18,7 @@ from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import scan_key
 from engine.state import KEY_KEPT_MS, State
 from engine.ticket import TicketStatus, token_digest
+from persistence.recount_waiting import Waiters
 
 
 class Ticket(Struct, gc=False):
@@ -28,6 +29,8 @@ class Ticket(Struct, gc=False):
     status: TicketStatus = TicketStatus.VALID
     checked_in_at_ms: int | None = None
     admitted_by: "Scan | None" = None
+    transferred_from: int | None = None
+    holder_id: str | None = None
 
 
 class Order(Struct):
@@ -90,6 +93,7 @@ class Recount:
         self.refunds: dict[str, Refund] = {}
         self.scans: dict[tuple[str, str], Scan] = {}
         self.tiers: dict[str, Places] = {}
+        self.waiters = Waiters()
         self.admitted = 0
         self.sealed: set[str] = set()  # orders with personal data
         self._unsound: set[str] = set()  # tiers, each told of once
@@ -122,6 +126,10 @@ class Recount:
     def _say(self, what: str, entry: f.Entry) -> None:
         self.wrong.append(f"fact {entry.seq} ({type(entry.fact).__name__}): {what}")
 
+    def _complain(self, what: str | None, entry: f.Entry) -> None:
+        if what is not None:
+            self._say(what, entry)
+
     def _take(self, entry: f.Entry) -> None:
         fact = entry.fact
         match fact:
@@ -147,8 +155,21 @@ class Recount:
             case f.TicketReissued():
                 digest = self._minted(fact.token, entry)
                 self.orders[fact.order_id].tickets[fact.number].digest = digest
+            case f.TicketTransferred():
+                self._transferred(fact, entry)
             case f.AttendeeNamed():
                 self.sealed.add(fact.order_id)
+            case f.WaitlistJoined():
+                self.waiters.join(fact, entry.at_ms)
+            case f.OfferMade():
+                self._complain(self.waiters.offer(fact), entry)
+                self.tiers[fact.tier_id].held += fact.quantity
+            case f.OfferLapsed():
+                self.waiters.by_id[fact.entry_id].end("LAPSED", entry.at_ms)
+                self.tiers[fact.tier_id].held -= fact.quantity
+            case f.WaitlistLeft():
+                self.waiters.leave(fact, entry.at_ms)
+                self.tiers[fact.tier_id].held -= fact.quantity if fact.offered else 0
             case f.TicketScanned():
                 self._scanned(fact, entry)
             case f.AdmissionUndone():
@@ -163,6 +184,7 @@ class Recount:
                 | f.OrdersArchived()
                 | f.OrderRecalled()
                 | f.KeysForgotten()
+                | f.EntriesForgotten()
                 | f.EventConfigured()
                 | f.GatesConfigured()
                 | f.SaleClosed()
@@ -184,6 +206,9 @@ class Recount:
             self._say(f"the key of {fact.order_id} has placed an order before", entry)
         self._placed_by_key[fact.key.digest] = entry.at_ms
         self.orders[fact.order_id] = Order(fact)
+        self._complain(self.waiters.take(fact, entry.at_ms), entry)
+        if fact.offer is not None:
+            self.tiers[fact.offer.tier_id].held -= fact.offer.quantity
         for item in fact.items:
             self.tiers[item.tier_id].held += item.quantity
         if fact.sealed is not None:
@@ -239,17 +264,32 @@ class Recount:
     def _refunded(self, fact: f.OrderRefunded, entry: f.Entry) -> None:
         order = self.orders[fact.order_id]
         tickets = [order.tickets[number] for number in fact.ticket_numbers]
-        if any(ticket.status is TicketStatus.CANCELLED for ticket in tickets):
-            self._say(f"a ticket of {fact.order_id} is taken back a second time", entry)
+        gone = (TicketStatus.CANCELLED, TicketStatus.TRANSFERRED)
+        if any(ticket.status in gone for ticket in tickets):
+            self._say(f"a ticket of {fact.order_id} is taken back that is worth nothing", entry)
         if fact.amount_minor != sum(ticket.price_minor for ticket in tickets):
             self._say(f"{fact.amount_minor} is not what the tickets have cost", entry)
         for ticket in tickets:
             ticket.status = TicketStatus.CANCELLED
             self.tiers[ticket.tier_id].sold -= 1
         order.refunded_minor += fact.amount_minor
-        if all(ticket.status is TicketStatus.CANCELLED for ticket in order.tickets):
+        dead = (TicketStatus.CANCELLED, TicketStatus.TRANSFERRED)
+        if all(ticket.status in dead for ticket in order.tickets):
             order.status = OrderStatus.REFUNDED
         self._owe(fact, entry)
+
+    def _transferred(self, fact: f.TicketTransferred, entry: f.Entry) -> None:
+        tickets = self.orders[fact.order_id].tickets
+        old = tickets[fact.number]
+        if old.status is not TicketStatus.VALID or old.transferred_from is not None:
+            self._say(f"ticket {fact.number} of {fact.order_id} can't be transferred", entry)
+        if len(tickets) != fact.new_number:
+            self._say(f"{fact.order_id} has {len(tickets)} tickets before it", entry)
+        old.status = TicketStatus.TRANSFERRED
+        new = Ticket(old.tier_id, old.price_minor, self._minted(fact.token, entry), entry.at_ms)
+        new.transferred_from, new.holder_id = fact.number, fact.holder_id
+        tickets.append(new)
+        self.sealed.add(fact.order_id)
 
     def _owe(self, fact: f.MoneyReturned | f.OrderRefunded, entry: f.Entry) -> None:
         if fact.refund_id in self.refunds:
@@ -304,6 +344,12 @@ class Recount:
             f" {replayed.get(tier_id)} by replay"
             for tier_id in {**counted, **replayed}
             if counted.get(tier_id) != replayed.get(tier_id)
+        ]
+        wrong += [
+            f"{self.waiters.waiting(tier_id)} places of {tier_id} are waited for by the facts,"
+            f" {tier.waiting} by replay"
+            for tier_id, tier in tiers
+            if tier.waiting != self.waiters.waiting(tier_id)
         ]
         if self.admitted != state.header.doors.admitted:
             admitted = state.header.doors.admitted

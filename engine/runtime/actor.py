@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from engine import snapshot
 from engine.commands import Command
-from engine.facts import Entry
+from engine.facts import Entry, Fact
 from engine.replies import Reply
 from engine.runtime.faults import Fault
 from engine.runtime.inbox import Arrival
 from engine.runtime.ports import Snapshot, SnapshotDelta
-from engine.sale import apply, decide, reply
+from engine.sale import apply, decide, follow, next_deadline_ms, reply
 from engine.state import State
 
 SNAPSHOT_KEPT_AFTER_END_MS = 30 * 24 * 60 * 60 * 1000
@@ -72,17 +72,20 @@ class Actor:
         """Decide and apply; time never goes back for a sale."""
         state = self.state
         assert state is not None
-        header = state.header
         now_ms = self.now_ms = max(clock_ms, self.now_ms)
         decided = decide(state, command, now_ms)
         if not isinstance(decided, list):
             return [], decided
-        entries = []
-        for fact in decided:
-            entry = Entry(self.sale_id, header.seq + 1, now_ms, fact)
+        entries: list[Entry] = []
+        self._apply(state, decided, entries)
+        self._apply(state, follow(state, now_ms), entries)
+        return entries, reply(state, command, decided)
+
+    def _apply(self, state: State, facts: list[Fact], entries: list[Entry]) -> None:
+        for fact in facts:
+            entry = Entry(self.sale_id, state.header.seq + 1, self.now_ms, fact)
             apply(state, entry)
             entries.append(entry)
-        return entries, reply(state, command, decided)
 
     @property
     def unknown(self) -> bool:
@@ -93,14 +96,17 @@ class Actor:
         """When something falls due, or can be tidied away."""
         if self.state is None:
             return None
-        due_ms = (self.state.next_deadline_ms(), self.state.next_tidying_ms(finished_kept_ms))
+        due_ms = (
+            next_deadline_ms(self.state, self.now_ms),
+            self.state.next_tidying_ms(finished_kept_ms),
+        )
         return min((ms for ms in due_ms if ms is not None), default=None)
 
     def rests(self, since_ms: int) -> bool:
         """Nothing has come since, and nothing falls due that anybody was promised."""
         if self.state is None or self.saving or self.now_ms >= since_ms:
             return False
-        return self.state.next_deadline_ms() is None
+        return next_deadline_ms(self.state, self.now_ms) is None
 
     def touch_all(self) -> None:
         assert self.state is not None

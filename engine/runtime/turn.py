@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from engine.commands import Command, NameAttendee, PlaceOrder
+from engine.commands import Command, JoinWaitlist, NameAttendee, PlaceOrder, TransferTicket
 from engine.facts import Entry
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
@@ -29,8 +29,15 @@ class Part(Struct):
     def happened(self, actor: Actor, command: Command, entries: list[Entry]) -> None:
         self.entries += entries
         self.changed[actor.sale_id] = actor
-        if isinstance(command, PlaceOrder | NameAttendee) and command.personal_key is not None:
-            self.personal_keys.append((command.order_id, command.personal_key))
+        match command:
+            case PlaceOrder(order_id=owner, personal_key=bytes(key)):
+                self.personal_keys.append((owner, key))
+            case NameAttendee(order_id=owner, personal_key=bytes(key)):
+                self.personal_keys.append((owner, key))
+            case TransferTicket(order_id=owner, personal_key=bytes(key)):
+                self.personal_keys.append((owner, key))
+            case JoinWaitlist(entry_id=owner, personal_key=bytes(key)):
+                self.personal_keys.append((owner, key))
 
     def decided(self, letter: Letter, reply: Reply) -> None:
         self.answers.append((letter, reply))

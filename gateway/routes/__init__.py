@@ -22,6 +22,7 @@ from gateway.routes import (
     tickets,
     tiers,
     venues,
+    waitlist,
     webhook_endpoints,
 )
 from gateway.routing import Route
@@ -38,6 +39,7 @@ ROUTES: list[Route] = [
     *availability.ROUTES,
     *tickets.ROUTES,
     *ticket_files.ROUTES,
+    *waitlist.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
     *series.ROUTES,

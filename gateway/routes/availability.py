@@ -109,10 +109,10 @@ def _tier(tier: Tier, on_sale: bool) -> TierAvailability:
         terms.name,
         terms.price_minor,
         terms.quantity,
-        tier.free,
+        tier.public,
         tier.sold,
         tier.held,
-        0,
+        tier.waiting,
         on_sale,
     )
 

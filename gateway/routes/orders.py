@@ -114,7 +114,7 @@ async def place_order(request: web.Request) -> web.Response:
 
 def _wanted(call: Call) -> PlaceOrder:
     body = decode_bytes(call.body, OrderBody)
-    buyer_id = _buyer(call.principal, body.buyer_id)
+    buyer_id = buyer_for(call.principal, body.buyer_id)
     key = idempotency_key(call, call.body, call.principal)
     if not ids.is_event(call.event_id):
         raise refusal(Rejection(Reason.UNKNOWN_EVENT))
@@ -129,6 +129,7 @@ def _wanted(call: Call) -> PlaceOrder:
         key,
         sealed,
         personal_key,
+        body.offer_id,
     )
 
 
@@ -154,7 +155,7 @@ async def _never_opened(call: Call, command: PlaceOrder, reply: Reply) -> Answer
     )
 
 
-def _buyer(principal: Principal, asked: str | None) -> str:
+def buyer_for(principal: Principal, asked: str | None) -> str:
     """A buyer buys for himself; the box office and the admin for whom they name."""
     if principal.role is Role.BUYER:
         if asked not in (None, principal.subject):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
 from engine.telling import Offline
+from tests.engine.auditor_waiting import WaitlistAudit
 
 DAY_MS = 24 * 60 * 60 * 1000
 UNDO_WINDOW_MS = 15 * 60 * 1000
@@ -24,6 +25,7 @@ class AuditedTicket:
     admission: tuple[str, str, int] | None = None  # device, nonce, when it was heard of
     offline_at_ms: int | None = None  # when it was, where its device told of it afterwards
     ended_at_ms: int | None = None
+    received: bool = False
 
 
 @dataclass
@@ -58,12 +60,31 @@ class Auditor:
         self.undone: set[tuple[str, str]] = set()
         self.key_used_at_ms: dict[bytes, int] = {}
         self.tokens: set[bytes] = set()
+        self.waitlist = WaitlistAudit()
 
     # Sums.
 
     def held(self, tier_id: str) -> int:
         lines = [i for o in self.orders.values() if o.holds for i in o.placed.items]
-        return sum(item.quantity for item in lines if item.tier_id == tier_id)
+        ordered = sum(item.quantity for item in lines if item.tier_id == tier_id)
+        return ordered + self.waitlist.offered(tier_id)
+
+    def free(self, tier_id: str) -> int:
+        return self.tiers[tier_id].quantity - self.held(tier_id) - self.sold(tier_id)
+
+    def public(self, tier_id: str) -> int:
+        """What anybody may take."""
+        return 0 if self.waitlist.waiting(tier_id) else self.free(tier_id)
+
+    def to_be_offered(self, at_ms: int) -> list[str]:
+        """Tiers with free places that should be held for those who wait by now."""
+        now_on_sale = [
+            t
+            for t in self.tiers.values()
+            if t.sale_start_ms <= at_ms < min(t.sale_end_ms, self.terms.ends_at_ms)
+        ]
+        waited_for = [t.tier_id for t in now_on_sale if self.waitlist.waiting(t.tier_id)]
+        return [t for t in waited_for if self.stage == "open" and self.free(t)]
 
     def sold(self, tier_id: str) -> int:
         return sum(t.alive and t.tier_id == tier_id for t in self.tickets())
@@ -84,6 +105,8 @@ class Auditor:
     def hear(self, entry: f.Entry) -> None:
         assert entry.seq == self.seq + 1, entry
         assert entry.at_ms >= self.at_ms, entry
+        if isinstance(entry.fact, f.OrderPlaced | f.WaitlistJoined):  # nobody gets in between
+            assert not self.to_be_offered(self.at_ms), entry
         self.seq, self.at_ms = entry.seq, entry.at_ms
         self._hear(entry.fact, entry)
         for tier_id, tier in self.tiers.items():
@@ -151,8 +174,25 @@ class Auditor:
                 self._minted(fact.token, entry)
                 self._uses(fact.key.digest, entry)
                 ticket.tokens.append(fact.token)
+            case f.TicketTransferred():
+                self._transferred(self._order(fact.order_id, entry), fact, entry)
             case f.AttendeeNamed():
                 assert self._order(fact.order_id, entry).tickets[fact.number].alive, entry
+            case f.WaitlistJoined():
+                assert self.stage == "open", entry
+                tier, free = self.tiers[fact.tier_id], self.free(fact.tier_id)
+                self.waitlist.joined(fact, tier, free, entry)
+                self._uses(fact.key.digest, entry)
+            case f.OfferMade():
+                assert self.stage == "open", entry
+                tier, free = self.tiers[fact.tier_id], self.free(fact.tier_id)
+                self.waitlist.made(fact, tier, self.terms, free, entry)
+            case f.OfferLapsed():
+                self.waitlist.lapsed(fact, self.tiers[fact.tier_id], self.terms, entry)
+            case f.WaitlistLeft():
+                self.waitlist.left(fact, self.stage, entry)
+            case f.EntriesForgotten():
+                self.waitlist.forgotten(fact, DAY_MS, entry)
             case f.TicketScanned():
                 self._scanned(fact, entry)
             case f.AdmissionUndone():
@@ -174,6 +214,13 @@ class Auditor:
             assert tier.sale_start_ms <= entry.at_ms < tier.sale_end_ms, entry
             assert 1 <= item.quantity <= tier.per_order_max, entry
             assert item.unit_price_minor == tier.price_minor, entry
+        if fact.offer is not None:
+            self.waitlist.taken(fact, self.tiers[fact.offer.tier_id], self.terms, entry)
+        for item in fact.items:
+            offered = fact.offer is not None and fact.offer.tier_id == item.tier_id
+            own = fact.offer.quantity if fact.offer is not None and offered else 0
+            waited_for = self.waitlist.waiting(item.tier_id)
+            assert item.quantity <= own or not waited_for, entry
         self._uses(fact.key.digest, entry)
         self.orders[fact.order_id] = AuditedOrder(fact)
 
@@ -200,6 +247,8 @@ class Auditor:
         if fact.late:
             assert not order.holds, entry
             assert order.ended is f.CancelReason.EXPIRED, entry
+            tiers = [item.tier_id for item in order.placed.items]
+            assert not any(self.waitlist.waiting(tier_id) for tier_id in tiers), entry
         else:
             assert order.holds, entry
             assert entry.at_ms < order.placed.expires_at_ms, entry
@@ -232,6 +281,21 @@ class Auditor:
             ticket.alive = False
             ticket.ended_at_ms = entry.at_ms
         self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
+
+    def _transferred(self, order: AuditedOrder, fact: f.TicketTransferred, entry: f.Entry) -> None:
+        old = order.tickets[fact.number]
+        assert old.alive, entry
+        assert old.admission is None, entry
+        assert not old.received, entry
+        assert fact.new_number == len(order.tickets), entry
+        assert fact.tier_id == old.tier_id, entry
+        assert self.stage in ("open", "closed"), entry
+        assert entry.at_ms < self.terms.starts_at_ms, entry
+        self._minted(fact.token, entry)
+        self._uses(fact.key.digest, entry)
+        old.alive, old.ended_at_ms = False, entry.at_ms
+        new = AuditedTicket(old.tier_id, old.price_minor, [fact.token], received=True)
+        order.tickets.append(new)
 
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
         scan = (fact.device_id, fact.nonce)

@@ -8,28 +8,41 @@ memory and come back makes no difference to any answer here.
 
 from engine import commands as c
 from engine import facts as f
-from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket, digest_of
-from tests.engine.model_syncing import ModelSyncing
+from tests.engine.model_books import ModelOrder, ModelTicket, digest_of
+from tests.engine.model_tickets import REPLAYED, UNCHANGED, ModelTickets
+from tests.engine.model_waiting import Verdict
 
 DAY_MS = 24 * 60 * 60 * 1000
-UNDO_WINDOW_MS = 15 * 60 * 1000
 KEPT_MS = 60 * 60 * 1000  # a finished order, by the sweeps of this room
 GATHER_MS = 1000
 
-REPLAYED = "replayed"
-UNCHANGED = "unchanged"
+Tidied = f.OrdersArchived | f.KeysForgotten | f.EntriesForgotten
+Keyed = (
+    c.PlaceOrder
+    | c.RequestPayment
+    | c.RefundOrder
+    | c.ReissueTicket
+    | c.TransferTicket
+    | c.JoinWaitlist
+)
 
-Tidied = f.OrdersArchived | f.KeysForgotten
-Verdict = tuple[str, dict[str, object]]
 
-
-class Model(ModelSyncing):
+class Model(ModelTickets):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
         match command:
-            case c.PlaceOrder() | c.RequestPayment() | c.RefundOrder() | c.ReissueTicket():
+            case (
+                c.PlaceOrder()
+                | c.RequestPayment()
+                | c.RefundOrder()
+                | c.ReissueTicket()
+                | c.TransferTicket()
+                | c.JoinWaitlist()
+            ):
                 return self._once(command, now_ms)
+            case c.LeaveWaitlist():
+                return self._leave(command, now_ms)
             case c.CancelOrder():
                 return self._cancel(command, now_ms)
             case c.ConfirmOrder():
@@ -39,13 +52,20 @@ class Model(ModelSyncing):
             case c.SettleRefund():
                 return self._settle(command, now_ms)
             case c.NameAttendee():
-                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
-                return refused or ("AttendeeNamed", {})
+                return self._refuse_ticket(command) or ("AttendeeNamed", {})
             case c.CheckIn():
                 return self._check_in(command, now_ms)
             case c.UndoCheckIn():
                 return self._undo(command, now_ms)
-            case c.ReadOrder() | c.ReadDoors() | c.ReadSale() | c.Sweep() | c.RecallOrder():
+            case (
+                c.ReadOrder()
+                | c.ReadWaitlistEntry()
+                | c.ReadTicket()
+                | c.ReadDoors()
+                | c.ReadSale()
+                | c.Sweep()
+                | c.RecallOrder()
+            ):
                 raise AssertionError("asked in another way")
             case c.SyncScans():
                 raise AssertionError("asked in another way")
@@ -67,6 +87,9 @@ class Model(ModelSyncing):
                     self.orders[fact.order_id].tickets[number].ended_at_ms = now_ms
             case f.EventCancelled():
                 self.cancelled_at_ms = now_ms
+            case f.TicketTransferred():
+                new = self.orders[fact.order_id].tickets[fact.new_number]
+                new.digests = [digest_of(fact.token)]
             case f.OrdersArchived(order_ids):
                 self.archived.update(order_ids)
             case f.OrderRecalled(found):
@@ -74,6 +97,9 @@ class Model(ModelSyncing):
                 self.orders[found.order_id].quiet_since_ms = now_ms
             case f.KeysForgotten(until_ms):
                 self.forgotten_until_ms = until_ms
+            case f.EntriesForgotten(entry_ids):
+                for entry in self.entries:
+                    entry.forgotten |= entry.entry_id in entry_ids
             case _:
                 pass
 
@@ -82,7 +108,11 @@ class Model(ModelSyncing):
         has been of no use for long enough.
         """
         self._tidied([fact for fact in facts if isinstance(fact, Tidied)], orders_max, now_ms)
-        ended = [fact for fact in facts if not isinstance(fact, Tidied)]
+        waiting: list[f.Fact] = [
+            fact for fact in facts if isinstance(fact, f.OfferLapsed | f.WaitlistLeft)
+        ]
+        self.swept_waitlist(waiting, orders_max, now_ms)
+        ended = [fact for fact in facts if not isinstance(fact, Tidied) and fact not in waiting]
         unwinding, overdue = self.to_unwind(), self.overdue(now_ms)
         due = unwinding or overdue
         assert len(ended) == min(orders_max, len(due)), facts
@@ -99,20 +129,27 @@ class Model(ModelSyncing):
                 order.quiet_since_ms = now_ms
             else:
                 assert order.status == "CONFIRMED", fact
-                numbers = [n for n, t in enumerate(order.tickets) if not t.refunded]
+                numbers = [n for n, t in enumerate(order.tickets) if t.alive]
                 assert list(fact.ticket_numbers) == numbers, fact
                 self._refund_tickets(order, numbers, fact.refund_id)
 
     def _tidied(self, facts: list[f.Fact], most: int, now_ms: int) -> None:
         over = [at_ms for at_ms in self.kept_keys() if at_ms <= now_ms - DAY_MS]
         quiet = [o for o in self.may_leave() if o.quiet_since_ms <= now_ms - KEPT_MS]
+        waited = [e for e in self.ended_entries() if e.ended_at_ms <= now_ms - DAY_MS]
         expected: list[f.Fact] = []
         if over and over[0] <= now_ms - DAY_MS - GATHER_MS:
             expected.append(f.KeysForgotten(over[:most][-1]))
         if quiet and quiet[0].quiet_since_ms <= now_ms - KEPT_MS - GATHER_MS:
-            assert isinstance(facts[-1], f.OrdersArchived), facts
-            since_ms = [self.orders[o].quiet_since_ms for o in facts[-1].order_ids]
+            (archived,) = [fact for fact in facts if isinstance(fact, f.OrdersArchived)]
+            since_ms = [self.orders[o].quiet_since_ms for o in archived.order_ids]
             assert since_ms == [order.quiet_since_ms for order in quiet[:most]], facts
+            expected.append(archived)
+        if waited and waited[0].ended_at_ms <= now_ms - DAY_MS - GATHER_MS:
+            assert isinstance(facts[-1], f.EntriesForgotten), facts
+            ended = {e.entry_id: e.ended_at_ms for e in waited}
+            ended_ms = [ended[entry_id] for entry_id in facts[-1].entry_ids]
+            assert ended_ms == [e.ended_at_ms for e in waited[:most]], facts
             expected.append(facts[-1])
         assert facts == expected
 
@@ -120,7 +157,7 @@ class Model(ModelSyncing):
 
     def _once(
         self,
-        command: c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket,
+        command: Keyed,
         now_ms: int,
     ) -> Verdict:
         used_at_ms, fingerprint = self.keys.get(command.key.digest, (-DAY_MS, b""))
@@ -130,15 +167,20 @@ class Model(ModelSyncing):
         match command:
             case c.PlaceOrder():
                 verdict = self._place(command, now_ms)
+            case c.JoinWaitlist():
+                verdict = self._join(command, now_ms)
             case c.RequestPayment():
                 verdict = self._request(command, now_ms)
             case c.RefundOrder():
                 verdict = self._refund(command, now_ms)
             case c.ReissueTicket():
-                refused = self._refuse_ticket(command.order_id, command.number, command.caller)
-                verdict = refused or ("TicketReissued", {})
+                verdict = self._refuse_ticket(command) or ("TicketReissued", {})
+            case c.TransferTicket():
+                verdict = self._transfer(command, now_ms)
         if verdict[0][0].isupper():  # a refused request does not use its key up
             self.keys[command.key.digest] = (now_ms, command.key.fingerprint)
+            joins = isinstance(command, c.JoinWaitlist)
+            (self.joined_with.add if joins else self.joined_with.discard)(command.key.digest)
         return verdict
 
     # Buying.
@@ -155,6 +197,9 @@ class Model(ModelSyncing):
         for tier_id in wanted:
             if tier_id not in self.tiers:
                 return "unknown_tier", {"tier_id": tier_id}
+        offered = self.offer_for(command, wanted, now_ms)
+        if command.offer_id is not None and offered is None:
+            return "unknown_offer", {}
         for tier_id in wanted:
             tier = self.tiers[tier_id]
             if now_ms < tier.sale_start_ms or now_ms >= tier.sale_end_ms:
@@ -166,10 +211,15 @@ class Model(ModelSyncing):
         if command.attendees not in (None, sum(wanted.values())):
             return "attendees_mismatch", {}
         for tier_id, quantity in wanted.items():
-            free = self.free(tier_id)
+            free = self.public(tier_id)
+            if offered is not None and offered.tier_id == tier_id:
+                free += offered.quantity
             if quantity > free:
                 case = {"tier_id": tier_id, "requested": quantity, "available": free}
                 return "sold_out", dict(case)
+        if offered is not None:
+            self._ends(offered, "FULFILLED", now_ms)
+            offered.order_id = command.order_id
         self.orders[command.order_id] = ModelOrder(
             command.order_id,
             command.buyer_id,
@@ -198,17 +248,6 @@ class Model(ModelSyncing):
         if status != "PENDING":
             return "order_not_pending", {"status": status}
         return None
-
-    def _order(self, order_id: str, caller: c.Caller) -> ModelOrder | None:
-        order = self.orders.get(order_id)
-        may = {
-            "admin": True,
-            "box_office": True,
-            "organizer": caller.subject == self.terms.organizer_id,
-            "buyer": order is not None and caller.subject == order.buyer_id,
-            "scanner": False,
-        }
-        return order if may[caller.role] else None
 
     # Money.
 
@@ -258,7 +297,7 @@ class Model(ModelSyncing):
             return None
         own = order.lines if order.status == "PENDING" else {}  # not swept: still its own places
         enough = [
-            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0]
+            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0] and not self.line(tier_id)
             for tier_id, (quantity, _) in order.lines.items()
         ]
         return True if all(enough) else None
@@ -284,12 +323,12 @@ class Model(ModelSyncing):
         status, _ = order.status_at(now_ms)
         if status != "CONFIRMED":
             return "order_not_confirmed", {"status": status}
-        left = [number for number, t in enumerate(order.tickets) if not t.refunded]
+        left = [number for number, t in enumerate(order.tickets) if t.alive]
         for number in command.ticket_numbers or ():
             if number >= len(order.tickets):
                 return "unknown_ticket", {}
             if number not in left:
-                return "ticket_not_valid", {"status": "CANCELLED"}
+                return "ticket_not_valid", {"status": order.tickets[number].status}
         numbers = left if command.ticket_numbers is None else sorted(set(command.ticket_numbers))
         if not command.force and any(order.tickets[n].admitted for n in numbers):
             return "ticket_used", {}
@@ -302,7 +341,7 @@ class Model(ModelSyncing):
             order.tickets[number].refunded = True
         amount = sum(order.tickets[number].price_minor for number in numbers)
         order.refunds[refund_id] = "pending" if amount else "done"
-        if all(ticket.refunded for ticket in order.tickets):
+        if not any(ticket.alive for ticket in order.tickets):
             order.status = "REFUNDED"
 
     def _settle(self, command: c.SettleRefund, now_ms: int) -> Verdict:
@@ -316,72 +355,6 @@ class Model(ModelSyncing):
         order.refunds[command.refund_id] = after
         order.quiet_since_ms = now_ms
         return "RefundSettled", {"done": command.done}
-
-    # Tickets and doors.
-
-    def _refuse_ticket(self, order_id: str, number: int, caller: c.Caller) -> Verdict | None:
-        order = self._order(order_id, caller)
-        if order is None or number >= len(order.tickets):
-            return "unknown_ticket", {}
-        status = order.tickets[number].status
-        if status == "VALID":
-            return None
-        return ("ticket_used" if status == "USED" else "ticket_not_valid"), {"status": status}
-
-    def _check_in(self, command: c.CheckIn, now_ms: int) -> Verdict:
-        name = (command.device_id, command.nonce)
-        if name in self.scans:
-            same = self.scans[name].digest == command.token_digest
-            return (REPLAYED if same else "nonce_reused"), {}
-        known = [t for t in self.tickets() if command.token_digest in t.digests]
-        if not known and command.elsewhere is None:
-            return "token_not_here", {}
-        self.scans[name] = scan = ModelScan(command.token_digest, now_ms, None)
-        if not known:
-            reason = "wrong_event" if command.elsewhere else "unknown_token"
-            return "TicketScanned", {"result": "INVALID", "reason": reason}
-        ticket = known[0]
-        invalid = None if command.override else self._why_invalid(ticket, command, now_ms)
-        if invalid:
-            return "TicketScanned", {"result": "INVALID", "reason": invalid}
-        result = "ALREADY_ADMITTED"
-        if ticket.admitted is None:
-            result = "ADMIT"
-            ticket.admitted = (now_ms, command.gate)
-            ticket.admitted_online_by = command.device_id
-            scan.admitted = ticket
-        at_ms, gate = ticket.admitted
-        case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
-        return "TicketScanned", {**case, "reason": None}
-
-    def _why_invalid(self, ticket: ModelTicket, command: c.CheckIn, now_ms: int) -> str | None:
-        if self.stage == "cancelled":
-            return "event_cancelled"
-        if ticket.refunded:
-            return "refunded"
-        if command.token_digest != ticket.digests[-1]:
-            return "reissued"
-        if now_ms < self.terms.starts_at_ms - command.doors_open_before_ms:
-            return "not_open"
-        admits = self.gates.get(command.gate or "", ())
-        if admits and ticket.tier_id not in admits:
-            return "tier_not_admitted"
-        return None
-
-    def _undo(self, command: c.UndoCheckIn, now_ms: int) -> Verdict:
-        scan = self.scans.get((command.device_id, command.nonce))
-        if scan is None:
-            return "unknown_checkin", {}
-        if scan.undone:
-            return UNCHANGED, {}
-        if scan.admitted is None:
-            return "not_admitted", {}
-        if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
-            return "undo_window_passed", {}
-        scan.undone = True
-        scan.admitted.admitted = scan.admitted.admitted_online_by = None
-        scan.admitted.told = []
-        return "AdmissionUndone", {"undone_by": command.undone_by}
 
     # The catalogue.
 

@@ -24,11 +24,20 @@ class ModelTicket:
     told_by: set[str] = field(default_factory=set)
     ended_at_ms: int | None = None
     replaced_at_ms: list[int] = field(default_factory=list)
+    transferred: bool = False  # to another ticket, which is received
+    received: bool = False
+    holder_id: str | None = None  # of a received one, where it is known
+
+    @property
+    def alive(self) -> bool:
+        return not (self.refunded or self.transferred)
 
     @property
     def status(self) -> str:
         if self.refunded:
             return "CANCELLED"
+        if self.transferred:
+            return "TRANSFERRED"
         return "USED" if self.admitted else "VALID"
 
 
@@ -62,6 +71,24 @@ class ModelOrder:
 
 
 @dataclass
+class ModelEntry:
+    """In the line of its tier, or what came of it. `offer_id`: as its buyer hears it."""
+
+    entry_id: str
+    tier_id: str
+    buyer_id: str
+    quantity: int
+    offer_ttl_ms: int
+    status: str = "WAITING"
+    until_ms: int = 0
+    rest_entry_id: str | None = None
+    order_id: str | None = None
+    left_because: str | None = None
+    ended_at_ms: int = 0
+    forgotten: bool = False
+
+
+@dataclass
 class ModelScan:
     digest: bytes
     at_ms: int
@@ -84,17 +111,35 @@ class ModelBooks:
         self.archived: set[str] = set()
         self.scans: dict[tuple[str, str], ModelScan] = {}
         self.keys: dict[bytes, tuple[int, bytes]] = {}
+        self.joined_with: set[bytes] = set()  # those of the keys that a waitlist keeps
         self.forgotten_until_ms = 0  # keys used until then are as good as never used
+        self.entries: list[ModelEntry] = []  # the first in a line first
         self.bank: dict[str, int] = {}  # what each payment has truly brought
 
     # Sums.
 
     def held(self, tier_id: str) -> int:
         pending = [o for o in self.orders.values() if o.status == "PENDING"]
-        return sum(order.lines.get(tier_id, (0, 0))[0] for order in pending)
+        ordered = sum(order.lines.get(tier_id, (0, 0))[0] for order in pending)
+        offered = [e for e in self.entries if e.tier_id == tier_id and e.status == "OFFERED"]
+        return ordered + sum(entry.quantity for entry in offered)
+
+    def line(self, tier_id: str) -> list[ModelEntry]:
+        return [e for e in self.entries if e.tier_id == tier_id and e.status == "WAITING"]
+
+    def public(self, tier_id: str) -> int:
+        return 0 if self.line(tier_id) else self.free(tier_id)
+
+    def live_entries(self) -> list[ModelEntry]:
+        return [e for e in self.entries if e.status in ("WAITING", "OFFERED")]
+
+    def ended_entries(self) -> list[ModelEntry]:
+        """That are in memory still, the longest ended first."""
+        ended = [e for e in self.entries if e.ended_at_ms and not e.forgotten]
+        return sorted(ended, key=lambda entry: entry.ended_at_ms)
 
     def sold(self, tier_id: str) -> int:
-        return sum(t.tier_id == tier_id and not t.refunded for t in self.tickets())
+        return sum(t.tier_id == tier_id and t.alive for t in self.tickets())
 
     def free(self, tier_id: str) -> int:
         return self.tiers[tier_id].quantity - self.held(tier_id) - self.sold(tier_id)
@@ -119,8 +164,9 @@ class ModelBooks:
         return sorted(quiet, key=lambda order: order.quiet_since_ms)
 
     def kept_keys(self) -> list[int]:
-        """When each key was used that is still kept, the first first."""
-        used = sorted(at_ms for at_ms, _ in self.keys.values())
+        """When each key was used that an order still keeps, the first first."""
+        of_orders = self.keys.keys() - self.joined_with
+        used = sorted(self.keys[digest][0] for digest in of_orders)
         return [at_ms for at_ms in used if at_ms > self.forgotten_until_ms]
 
     def admitted(self) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:

@@ -18,11 +18,12 @@ from engine.rejections import Rejection
 from engine.replies import Decision, Replayed, Reply, View
 from engine.scan import DoorsView, ScanView, SyncView, scan_key
 from engine.state import GATHER_MS, HEADER, Archived, State
-from tests.engine.model import REPLAYED, UNCHANGED, Model
-from tests.engine.model_books import ModelOrder
-from tests.engine.stage import DAY_MS, EVENT, HOLD_MS, KEPT_MS, Stage, a
+from engine.waiter import EntryView
+from tests.engine.model import Keyed, Model
+from tests.engine.model_books import ModelEntry, ModelOrder
+from tests.engine.model_tickets import REPLAYED, UNCHANGED
+from tests.engine.stage import DAY_MS, EVENT, HOLD_MS, KEPT_MS, OFFER_MS, Stage, a
 
-Keyed = c.PlaceOrder | c.RequestPayment | c.RefundOrder | c.ReissueTicket
 ADMIN = c.Caller(c.Role.ADMIN, "admin")
 _T = TypeVar("_T")
 
@@ -89,7 +90,13 @@ class SaleWitness(RuleBasedStateMachine):
         if not isinstance(decided, list):
             return decided
         self.write(decided)
+        self.follow()
         return sale.reply(self.stage.state, command, decided)
+
+    def follow(self) -> None:
+        offers = sale.follow(self.stage.state, self.stage.now_ms)
+        self.model.followed(offers, self.stage.now_ms)
+        self.write(offers)
 
     def write(self, facts: list[f.Fact]) -> None:
         self.stage.write(facts)
@@ -97,7 +104,7 @@ class SaleWitness(RuleBasedStateMachine):
             self.model.happened(fact, self.stage.now_ms)
             if isinstance(fact, f.OrderConfirmed):
                 self.tokens += fact.tokens
-            elif isinstance(fact, f.TicketReissued):
+            elif isinstance(fact, f.TicketReissued | f.TicketTransferred):
                 self.tokens.append(fact.token)
         touched = self.stage.state.touched
         for name, entity in snapshot.changes(self.stage.state, touched):
@@ -124,6 +131,8 @@ class SaleWitness(RuleBasedStateMachine):
             assert replace(a(ScanView, again.view), undone_at_ms=None) == first
             undone = self.model.scans[command.device_id, command.nonce].undone
             assert (a(ScanView, again.view).undone_at_ms is not None) == undone
+        elif isinstance(command, c.PlaceOrder):  # its answer does not tell what it was bought by
+            assert again.view == replace(a(f.OrderPlaced, first), offer=None)
         else:
             assert again.view == first
 
@@ -132,6 +141,7 @@ class SaleWitness(RuleBasedStateMachine):
         assert isinstance(decided, list)
         self.model.swept(decided, orders_max, self.stage.now_ms)
         self.write(decided)
+        self.follow()
 
     def sync_scans(self, command: c.SyncScans) -> None:
         """Twice: the second time changes nothing."""
@@ -173,7 +183,8 @@ class SaleWitness(RuleBasedStateMachine):
         self.money_taken_is_money_of_confirmed_orders_and_refunds()
         self.every_order_reads_as_the_model_has_it()
         self.doors_count_the_admissions_that_stand()
-        self.next_deadline_is_that_of_the_first_hold()
+        self.every_entry_reads_as_the_model_has_it()
+        self.next_deadline_is_that_of_the_first_hold_or_offer()
         self.next_tidying_is_that_of_what_is_of_no_use_the_longest()
         assert not self.model.archived & self.stage.state.order_by_id.keys()
 
@@ -181,6 +192,9 @@ class SaleWitness(RuleBasedStateMachine):
         for tier_id, tier in self.stage.state.header.tiers.items():
             assert tier.held == self.model.held(tier_id) == self.stage.auditor.held(tier_id)
             assert tier.sold == self.model.sold(tier_id) == self.stage.auditor.sold(tier_id)
+            waiting = sum(entry.quantity for entry in self.model.line(tier_id))
+            assert tier.waiting == waiting == self.stage.auditor.waitlist.waiting(tier_id)
+            assert tier.public == self.model.public(tier_id)
 
     def money_taken_is_money_of_confirmed_orders_and_refunds(self) -> None:
         auditor = self.stage.auditor
@@ -202,26 +216,60 @@ class SaleWitness(RuleBasedStateMachine):
             seen = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
             assert seen == self.model.admitted()
 
-    def next_deadline_is_that_of_the_first_hold(self) -> None:
+    def every_entry_reads_as_the_model_has_it(self) -> None:
+        model, now_ms = self.model, self.stage.now_ms
+        for entry in model.entries:
+            seen = self.decide(c.ReadWaitlistEntry(entry.entry_id, ADMIN))
+            if entry.forgotten:
+                assert a(Rejection, seen).reason == "unknown_entry"
+                continue
+            told = a(EntryView, seen)
+            assert told.status == model.status_at(entry, now_ms)
+            assert (told.quantity, told.order_id) == (entry.quantity, entry.order_id)
+            assert (told.rest_entry_id, told.left_because) == (
+                entry.rest_entry_id,
+                entry.left_because,
+            )
+            line = [e.entry_id for e in model.line(entry.tier_id)]
+            waits = told.status == "WAITING"
+            assert told.position == (line.index(entry.entry_id) + 1 if waits else None)
+            assert told.waits_for == (model.why_waits(entry, now_ms) if waits else None)
+            if told.status == "OFFERED":
+                assert told.expires_at_ms == model.ends_at_ms(entry)
+
+    def next_deadline_is_that_of_the_first_hold_or_offer(self) -> None:
         pending = [o for o in self.model.orders.values() if o.status == "PENDING"]
         first = min((order.expires_at_ms for order in pending), default=None)
-        expected = 0 if self.model.to_unwind() else first
-        assert self.stage.state.next_deadline_ms() == expected
+        holds_ms = 0 if self.model.to_unwind() else first
+        assert self.stage.state.next_deadline_ms() == holds_ms
+        due_ms = [holds_ms, self.model.next_offer_ms(self.stage.now_ms)]
+        expected = min((ms for ms in due_ms if ms is not None), default=None)
+        assert sale.next_deadline_ms(self.stage.state, self.stage.now_ms) == expected
 
     def next_tidying_is_that_of_what_is_of_no_use_the_longest(self) -> None:
         due_ms = [order.quiet_since_ms + KEPT_MS for order in self.model.may_leave()]
         due_ms += [at_ms + DAY_MS for at_ms in self.model.kept_keys()]
+        due_ms += [entry.ended_at_ms + DAY_MS for entry in self.model.ended_entries()]
         expected = min(due_ms) + GATHER_MS if due_ms else None
         assert self.stage.state.next_tidying_ms(KEPT_MS) == expected
 
     def teardown(self) -> None:
         assert encoded(self.restored()) == encoded(self.replayed()) == self.saved
         self.stage.pass_ms(HOLD_MS)
-        while self.model.overdue(self.stage.now_ms) or self.model.to_unwind():
-            self.sweep_once(100)
+        self.end_all_offers_and_holds()
         held = [self.stage.auditor.held(tier_id) for tier_id in self.stage.auditor.tiers]
         assert not any(held), "after quiet, nothing is held"
         self.after_a_day_nothing_is_kept_but_what_lives()
+
+    def end_all_offers_and_holds(self) -> None:
+        while self.due() or any(e.status == "OFFERED" for e in self.model.entries):
+            if not self.due():
+                self.stage.pass_ms(OFFER_MS)
+            self.sweep_once(100)
+
+    def due(self) -> bool:
+        due_ms = sale.next_deadline_ms(self.stage.state, self.stage.now_ms)
+        return due_ms is not None and due_ms <= self.stage.now_ms
 
     def after_a_day_nothing_is_kept_but_what_lives(self) -> None:
         self.stage.pass_ms(DAY_MS + GATHER_MS)
@@ -229,7 +277,8 @@ class SaleWitness(RuleBasedStateMachine):
             self.sweep_once(100)
         alive = [o.order_id for o in self.model.orders.values() if not o.may_leave]
         scans = [scan_key(*scan) for scan in self.model.scans]
-        assert self.saved.keys() == {HEADER, *alive, *scans}
+        waiting = [entry.entry_id for entry in self.model.live_entries()]
+        assert self.saved.keys() == {HEADER, *alive, *scans, *waiting}
         assert not self.stage.state.keys
         assert not any(order.keys for order in self.stage.state.order_by_id.values())
         assert encoded(self.replayed()) == self.saved
@@ -252,6 +301,10 @@ class SaleWitness(RuleBasedStateMachine):
     def tickets(self) -> list[tuple[str, int]]:
         every = self.orders.values()
         return [(order.order_id, n) for order in every for n in range(len(order.tickets))]
+
+    @property
+    def entries(self) -> list[ModelEntry]:
+        return self.model.entries
 
     @property
     def keyed(self) -> list[Keyed]:

@@ -17,6 +17,7 @@ from engine.scan import ScanView, SyncView
 from engine.state import GATHER_MS
 from engine.telling import OfflineScan, ScanResult
 from engine.ticket import token_digest
+from engine.waiter import EntryView
 from tests.engine.auditor import Auditor
 from tests.engine.tables import Tables
 
@@ -30,6 +31,7 @@ MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 HOLD_MS = 15 * MINUTE_MS
+OFFER_MS = 30 * MINUTE_MS
 KEPT_MS = HOUR_MS  # how long a finished order stays in memory
 DOORS_OPEN_BEFORE_MS = 4 * HOUR_MS
 
@@ -94,6 +96,7 @@ class Stage:
         if not isinstance(decided, list):
             return decided
         self.write(decided)
+        self.write(sale.follow(self.state, self.now_ms))
         return sale.reply(self.state, command, decided)
 
     def decide(self, command: c.Command) -> Decision:
@@ -139,11 +142,33 @@ class Stage:
         buyer_id: str = BUYER.subject,
         attendees: int | None = None,
         key: c.Key | None = None,
+        offer_id: str | None = None,
     ) -> c.PlaceOrder:
         selections = tuple(c.Selection(*line) for line in wanted or ((FLOOR, 1),))
         order_id = ids.order_id(self.event_id, self.random(ids.ORDER_RANDOM_BYTES))
         return c.PlaceOrder(
-            order_id, buyer_id, selections, attendees, HOLD_MS, key or self.key(), b"sealed"
+            order_id,
+            buyer_id,
+            selections,
+            attendees,
+            HOLD_MS,
+            key or self.key(),
+            b"sealed",
+            offer_id=offer_id,
+        )
+
+    def join_waitlist(
+        self,
+        quantity: int = 1,
+        tier_id: str = FLOOR,
+        *,
+        buyer_id: str = BUYER.subject,
+        key: c.Key | None = None,
+    ) -> c.JoinWaitlist:
+        entry_id = ids.entry_id(self.event_id, self.random(ids.ORDER_RANDOM_BYTES))
+        sealed = b"mail of " + buyer_id.encode()
+        return c.JoinWaitlist(
+            entry_id, tier_id, buyer_id, quantity, OFFER_MS, key or self.key(), sealed
         )
 
     def request_payment(
@@ -182,6 +207,19 @@ class Stage:
         self, order_id: str, number: int = 0, caller: c.Caller = BUYER, key: c.Key | None = None
     ) -> c.ReissueTicket:
         return c.ReissueTicket(order_id, number, caller, self.random(32), key or self.key())
+
+    def transfer_ticket(
+        self,
+        order_id: str,
+        number: int = 0,
+        caller: c.Caller = BUYER,
+        holder_id: str | None = None,
+        key: c.Key | None = None,
+    ) -> c.TransferTicket:
+        seed, sealed = self.random(32), b"the new one"
+        return c.TransferTicket(
+            order_id, number, caller, holder_id, 0, seed, key or self.key(), sealed, None
+        )
 
     def name_attendee(
         self, order_id: str, number: int = 0, sealed: bytes = b"somebody else"
@@ -260,6 +298,14 @@ class Stage:
         """Until nothing is left that may leave memory, late enough for every cancelled order."""
         self.pass_ms(KEPT_MS + GATHER_MS)
         self.sweep_all()
+
+    def join(self, quantity: int = 1, tier_id: str = FLOOR, buyer_id: str = BUYER.subject) -> str:
+        join = self.join_waitlist(quantity, tier_id, buyer_id=buyer_id)
+        return a(f.WaitlistJoined, self.ask(join)).entry_id
+
+    def entry(self, entry_id: str) -> EntryView:
+        read = c.ReadWaitlistEntry(entry_id, c.Caller(c.Role.ADMIN, ""))
+        return a(EntryView, self.ask(read))
 
     def read(self, order_id: str) -> OrderView:
         return a(OrderView, self.ask(c.ReadOrder(order_id, c.Caller(c.Role.ADMIN, ""))))

@@ -1,7 +1,8 @@
 """Of several things wrong with an order, the first in the contract's list is told.
 
-The core's part of the list: reused key or replay, unknown event, not on sale, unknown tier, sale
-not active, too many for one order, sold out. Within a kind the first line of the order is told.
+The core's part of the list: reused key or replay, unknown event, not on sale, unknown tier, unknown
+offer, sale not active, too many for one order, sold out. Within a kind the first line of the order
+is told.
 """
 
 import itertools
@@ -17,6 +18,7 @@ IN_ORDER = (
     Reason.IDEMPOTENCY_KEY_REUSED,
     Reason.EVENT_NOT_ON_SALE,
     Reason.UNKNOWN_TIER,
+    Reason.UNKNOWN_OFFER,
     Reason.SALE_NOT_ACTIVE,
     Reason.MAX_PER_ORDER_EXCEEDED,
     Reason.SOLD_OUT,
@@ -40,6 +42,7 @@ FACTS = {
     Reason.IDEMPOTENCY_KEY_REUSED: {},
     Reason.EVENT_NOT_ON_SALE: {},
     Reason.UNKNOWN_TIER: {"tier_id": "tier_nowhere"},
+    Reason.UNKNOWN_OFFER: {"offer_id": "off_nowhere"},
     Reason.SALE_NOT_ACTIVE: {"tier_id": "tier_later"},
     Reason.MAX_PER_ORDER_EXCEEDED: {
         "tier_id": "tier_two_each",
@@ -65,7 +68,10 @@ class Faulty:
         if Reason.EVENT_NOT_ON_SALE in self.wrong:
             self.stage.close()
         lines = [LINE[reason] for reason in self.wrong if reason in LINE]
-        return self.stage.place_order(*(lines or [("tier_two_each", 1)]), key=key)
+        offer_id = "off_nowhere" if Reason.UNKNOWN_OFFER in self.wrong else None
+        return self.stage.place_order(
+            *(lines or [("tier_two_each", 1)]), key=key, offer_id=offer_id
+        )
 
 
 @pytest.mark.parametrize("reason", IN_ORDER)

@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from msgspec.structs import replace
 
 from engine import commands as c
+from engine import ids
 from engine.state import GATHER_MS
 from engine.telling import ScanResult
 from tests.engine import stage
@@ -161,6 +162,17 @@ class SaleMachine(SaleWitness):
         self.ask(self.stage.reissue_ticket(*pick(self.tickets, i), caller))
 
     @once_there_is("tickets")
+    @rule(i=which, caller=callers, holder=st.sampled_from([None, STRANGER.subject, "buyer-9"]))
+    def transfer(self, i: int, caller: c.Caller, holder: str | None) -> None:
+        self.ask(self.stage.transfer_ticket(*pick(self.tickets, i), caller, holder))
+
+    @once_there_is("tickets")
+    @rule(i=which, caller=callers)
+    def rename_by_anybody(self, i: int, caller: c.Caller) -> None:
+        order_id, number = pick(self.tickets, i)
+        self.ask(c.NameAttendee(order_id, number, caller, b"by %d" % self.steps, None))
+
+    @once_there_is("tickets")
     @rule(i=which, further=st.sampled_from([0, 0, 0, 4]))
     def rename(self, i: int, further: int) -> None:
         order_id, number = pick(self.tickets, i)
@@ -200,6 +212,53 @@ class SaleMachine(SaleWitness):
                 self.sweep(100)
         return order_id in self.model.archived
 
+    # Those who wait.
+
+    @rule(
+        tier_id=st.sampled_from([FLOOR, BALCONY]),
+        quantity=st.sampled_from([1, 1, 2, 3, 5]),
+        buyer=st.integers(1, 5),
+    )
+    def join(self, tier_id: str, quantity: int, buyer: int) -> None:
+        self.ask(self.stage.join_waitlist(quantity, tier_id, buyer_id=f"buyer-{buyer}"))
+
+    @rule(tier_id=st.sampled_from([FLOOR, BALCONY]), wanted=st.integers(1, 4))
+    def sell_out_and_join(self, tier_id: str, wanted: int) -> None:
+        while available := self.model.public(tier_id):
+            most = min(available, self.model.tiers[tier_id].per_order_max)
+            order = self.stage.place_order((tier_id, most))
+            self.ask(order)
+            if order.order_id not in self.orders:
+                return
+        for number in range(1, wanted + 1):
+            self.join(tier_id, number, number)
+
+    @rule(tier_id=st.sampled_from([FLOOR, BALCONY]), wanted=st.integers(1, 3), i=which)
+    def wait_and_buy_what_comes_back(self, tier_id: str, wanted: int, i: int) -> None:
+        self.sell_out_and_join(tier_id, wanted)
+        orders = [o for o in self.orders.values() if tier_id in o.lines]
+        pending = [o.order_id for o in orders if o.status == "PENDING"]
+        if pending and self.entries:
+            self.ask(c.CancelOrder(pick(pending, i), ADMIN))
+            self.buy_by_offer(i, 0, (tier_id, 1), True)
+
+    @once_there_is("entries")
+    @rule(i=which, caller=callers)
+    def leave(self, i: int, caller: c.Caller) -> None:
+        self.ask(c.LeaveWaitlist(pick(self.entries, i).entry_id, caller))
+
+    @once_there_is("entries")
+    @rule(
+        i=which, fewer=st.integers(-1, 2), further=lines, own=st.sampled_from([True] * 4 + [False])
+    )
+    def buy_by_offer(self, i: int, fewer: int, further: tuple[str, int], own: bool) -> None:
+        offered = [entry for entry in self.entries if entry.status == "OFFERED"]
+        entry = pick(offered or self.entries, i)
+        wanted = [(entry.tier_id, max(1, entry.quantity - fewer)), further][: 1 + (i % 3 == 0)]
+        buyer_id = entry.buyer_id if own else "buyer-9"
+        offer_id = ids.offer_id(entry.entry_id)
+        self.ask(self.stage.place_order(*wanted, buyer_id=buyer_id, offer_id=offer_id))
+
     # Clients that ask again.
 
     @rule(i=which)
@@ -225,7 +284,9 @@ class SaleMachine(SaleWitness):
             case c.ConfirmOrder():
                 fresh_id = self.stage.refund_order(command.order_id).refund_id
                 return replace(command, refund_id=fresh_id, token_seed=self.stage.random(32))
-            case c.ReissueTicket():
+            case c.JoinWaitlist():
+                return replace(command, entry_id=self.stage.join_waitlist().entry_id)
+            case c.ReissueTicket() | c.TransferTicket():
                 return replace(command, token_seed=self.stage.random(32))
             case _:
                 return command

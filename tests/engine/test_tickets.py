@@ -9,7 +9,7 @@ from engine import facts as f
 from engine.order import OrderView
 from engine.rejections import Reason
 from engine.ticket import TOKEN_SEED_BYTES, TicketStatus, mint_tokens
-from tests.engine.stage import FLOOR, ORGANIZER, STRANGER, Stage, a
+from tests.engine.stage import FLOOR, HOUR_MS, ORGANIZER, STARTS_AT_MS, STRANGER, Stage, a
 
 
 def test_tokens_are_random_uuids_that_follow_from_the_seed_alone() -> None:
@@ -104,3 +104,33 @@ def test_named_attendee_is_of_that_ticket_alone() -> None:
     view = a(OrderView, stage.ask(stage.name_attendee(order.order_id, 1, b"Ada")))
     assert [ticket.sealed for ticket in view.tickets] == [None, b"Ada"]
     assert view.tickets[1].status is TicketStatus.VALID
+
+
+def test_tickets_are_transferred_until_a_while_before_the_start() -> None:
+    stage = Stage()
+    order = stage.sell((FLOOR, 2))
+    closes_before_ms = HOUR_MS
+    stage.pass_ms(STARTS_AT_MS - closes_before_ms - stage.now_ms - 1)
+    last = replace(stage.transfer_ticket(order.order_id, 0), closes_before_ms=closes_before_ms)
+    assert a(OrderView, stage.ask(last)).tickets[2].transfer is not None
+    stage.pass_ms(1)
+    late = replace(stage.transfer_ticket(order.order_id, 1), closes_before_ms=closes_before_ms)
+    assert stage.reason(late) is Reason.TRANSFER_CLOSED
+
+
+def test_a_cancelled_event_has_no_tickets_to_give_away() -> None:
+    stage = Stage()
+    order = stage.sell((FLOOR, 1))
+    stage.cancel_event()
+    assert stage.reason(stage.transfer_ticket(order.order_id)) is Reason.TRANSFER_CLOSED
+
+
+def test_a_transferred_ticket_is_refunded_in_its_new_shape_and_its_place_comes_back() -> None:
+    stage = Stage()
+    order = stage.sell((FLOOR, 1))
+    given = a(OrderView, stage.ask(stage.transfer_ticket(order.order_id)))
+    assert [ticket.status for ticket in given.tickets] == ["TRANSFERRED", "VALID"]
+    assert stage.inventory() == (0, 1)
+    refunded = a(OrderView, stage.ask(stage.refund_order(order.order_id)))
+    assert (refunded.status, refunded.refunded_minor) == ("REFUNDED", 5000)
+    assert stage.inventory() == (0, 0)

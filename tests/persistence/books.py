@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from redis.asyncio import Redis
 
+from engine import commands as c
 from engine import facts as f
 from engine import ids, snapshot
 from engine.runtime.ports import Batch, Grant, Snapshot, SnapshotDelta
@@ -21,7 +22,7 @@ from persistence.journal import NodeName, PostgresJournal
 from persistence.projector import Projector
 from persistence.retention import Retention
 from persistence.snapshots import PostgresSnapshots, RedisSnapshots
-from tests.engine.stage import EVENT, FLOOR, HOUR_MS, Stage, terms
+from tests.engine.stage import EVENT, FLOOR, HOLD_MS, HOUR_MS, OFFER_MS, Stage, terms
 from tests.persistence.databases import fresh_database
 
 SHARDS = 16
@@ -65,8 +66,26 @@ def eventful() -> Stage:
 
 
 def quiet() -> Stage:
-    stage = Stage(terms(OTHER_TIER), event_id=OTHER_SALE)
-    stage.sell((OTHER_TIER, 2))
+    """Places that come back are offered, in part, and taken, left, and let lapse; a ticket is given
+    to another, and refunded.
+    """
+    stage = Stage(terms(OTHER_TIER, quantity=2), event_id=OTHER_SALE)
+    sold = stage.sell((OTHER_TIER, 2))
+    stage.ask(stage.transfer_ticket(sold.order_id))
+    taken = stage.join(3, OTHER_TIER, "buyer-3")
+    for buyer_id in ("buyer-4", "buyer-5"):
+        stage.join(1, OTHER_TIER, buyer_id)
+    stage.ask(stage.refund_order(sold.order_id, 1))
+    offer_id = ids.offer_id(taken)
+    stage.ask(stage.place_order((OTHER_TIER, 1), buyer_id="buyer-3", offer_id=offer_id))
+    rest = stage.entry(taken).rest_entry_id
+    assert rest is not None
+    stage.ask(c.LeaveWaitlist(rest, c.Caller(c.Role.ADMIN, "")))
+    stage.pass_ms(HOLD_MS)
+    stage.sweep_all()
+    stage.pass_ms(OFFER_MS)
+    stage.sweep_all()
+    stage.ask(stage.refund_order(sold.order_id, 2))
     return stage
 
 

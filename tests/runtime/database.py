@@ -184,12 +184,20 @@ class Database:
         ]
 
     def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
-        pending: dict[str, str] = {}  # sale by order
+        pending: dict[str, str] = {}  # sale by order or entry of a waitlist
         cancelled: set[str] = set()
         for entry in (e for shard_id in shard_ids for e in self.entries(shard_id)):
             match entry.fact:
                 case f.OrderPlaced():
                     pending[entry.fact.order_id] = entry.sale_id
+                    if entry.fact.offer is not None:
+                        pending.pop(entry.fact.offer.entry_id)
+                case f.WaitlistJoined():
+                    pending[entry.fact.entry_id] = entry.sale_id
+                case f.OfferMade(rest_entry_id=str(rest_entry_id)):
+                    pending[rest_entry_id] = entry.sale_id
+                case f.OfferLapsed() | f.WaitlistLeft():
+                    pending.pop(entry.fact.entry_id)
                 case f.OrderCancelled() | f.OrderConfirmed():
                     pending.pop(entry.fact.order_id, None)
                 case f.EventCancelled():

@@ -56,17 +56,26 @@ class Desk:
         key: c.Key | None = None,
         hold_ms: int = HOLD_MS,
         personal_key: bytes | None = None,
+        buyer_id: str = "buyer",
+        offer_id: str | None = None,
     ) -> c.PlaceOrder:
         return c.PlaceOrder(
             ids.order_id(sale, self.random(ids.ORDER_RANDOM_BYTES)),
-            "buyer",
+            buyer_id,
             (c.Selection(tier_id, quantity),),
             None,
             hold_ms,
             key or self.key(),
             b"sealed" if personal_key else None,
             personal_key,
+            offer_id,
         )
+
+    def join(
+        self, sale: str, quantity: int, *, tier_id: str, buyer_id: str, offer_ms: int
+    ) -> c.JoinWaitlist:
+        entry_id = ids.entry_id(sale, self.random(ids.ORDER_RANDOM_BYTES))
+        return c.JoinWaitlist(entry_id, tier_id, buyer_id, quantity, offer_ms, self.key())
 
     def deadly(self, sale: str) -> c.PlaceOrder:
         """What no gateway lets through: it breaks the inventory halfway, which kills the actor."""

@@ -16,6 +16,7 @@ from engine import ids
 from engine.order import OrderView
 from engine.replies import Replayed, Reply
 from engine.runtime.faults import Fault
+from engine.waiter import EntryStatus, EntryView
 from tests.runtime.desk import ADMIN, BALCONY, FLOOR, SECOND_MS, Desk, sale_in_shard
 from tests.runtime.simulation.host import SHARDS, Host
 from tests.runtime.simulation.weather import Story
@@ -23,6 +24,8 @@ from tests.runtime.simulation.witness import Witness
 
 SALES = tuple(sale_in_shard(n % SHARDS, SHARDS, nth=n // SHARDS) for n in range(SHARDS + 1))
 HOLD_MS = 6 * SECOND_MS
+OFFER_MS = 5 * SECOND_MS
+_BUYERS = 12  # who may wait
 _TRIES_WHAT_HANGS = 0.1
 _PAYS_LATE = 0.25  # the hold is over, the order perhaps archived
 
@@ -78,6 +81,32 @@ class Crowd:
         answer = await self.insist(Seen(sale_id, self._wish(sale_id)))
         if isinstance(answer, f.OrderPlaced) and self._random.random() < 0.6:
             await self._pay(sale_id, answer)
+        elif isinstance(answer, f.WaitlistJoined):
+            await self._wait(sale_id, answer)
+
+    async def _wait(self, sale_id: str, joined: f.WaitlistJoined) -> None:
+        """Look again after a while; take what is offered, or leave, or forget about it."""
+        await asyncio.sleep(self._random.choice((0.1, 1, OFFER_MS / 1000)))
+        read = c.ReadWaitlistEntry(joined.entry_id, ADMIN)
+        found = await self.insist(Seen(sale_id, read))
+        assert isinstance(found, EntryView), found
+        if found.status is EntryStatus.OFFERED and self._random.random() < 0.7:
+            bought = self.desk.place(
+                sale_id,
+                found.quantity,
+                tier_id=found.tier_id,
+                hold_ms=HOLD_MS,
+                buyer_id=found.buyer_id,
+                offer_id=ids.offer_id(found.entry_id),
+            )
+            placed = await self.insist(Seen(sale_id, bought))
+            if isinstance(placed, f.OrderPlaced) and self._random.random() < 0.6:
+                await self._pay(sale_id, placed)
+        elif self._random.random() < 0.3:
+            await self.leave(sale_id, joined.entry_id)
+
+    async def leave(self, sale_id: str, entry_id: str) -> None:
+        await self.insist(Seen(sale_id, c.LeaveWaitlist(entry_id, ADMIN)))
 
     async def _pay(self, sale_id: str, order: f.OrderPlaced) -> None:
         asked = await self.insist(Seen(sale_id, self.desk.request_payment(order.order_id)))
@@ -116,6 +145,12 @@ class Crowd:
         if orders and dice < 0.65:
             return desk.cancel(random.choice(orders))
         tier_id = random.choice((FLOOR, BALCONY))
+        if dice < 0.8:
+            buyer_id = f"buyer-{random.randrange(_BUYERS)}"
+            quantity = random.randint(1, 3)
+            return desk.join(
+                sale_id, quantity, tier_id=tier_id, buyer_id=buyer_id, offer_ms=OFFER_MS
+            )
         return desk.place(sale_id, random.randint(1, 4), tier_id=tier_id, hold_ms=HOLD_MS)
 
     async def insist(self, seen: Seen) -> Reply:
@@ -174,7 +209,12 @@ class Crowd:
         self._story.tell(f"#{number}", f"hears {seen.answer} from {host.name}")
 
     def _again(self, command: c.Command) -> c.Command:
-        """A retry has the key of the first try, and an order id of its own."""
+        """A retry has the key of the first try, and an id of its own."""
+        if isinstance(command, c.JoinWaitlist):
+            sale_id = ids.event_of_entry(command.entry_id)
+            assert sale_id is not None
+            random = self.desk.random(ids.ORDER_RANDOM_BYTES)
+            return replace(command, entry_id=ids.entry_id(sale_id, random))
         if not isinstance(command, c.PlaceOrder):
             return command
         sale_id = ids.event_of_order(command.order_id)

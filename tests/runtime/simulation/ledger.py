@@ -11,6 +11,8 @@ afterwards: then the journal has what the client was refused, but only later tha
 from collections import defaultdict
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from engine import commands as c
 from engine import facts as f
 from engine.order import OrderStatus, OrderView
@@ -51,6 +53,8 @@ class Ledger:
         self._money: defaultdict[str | None, list[f.Fact]] = defaultdict(list)  # by payment
         self._asked: defaultdict[bytes, list[_Placed]] = defaultdict(list)  # by key
         self._given_up: defaultdict[str, list[_Placed]] = defaultdict(list)  # by order
+        self._joined: defaultdict[bytes, list[_Placed]] = defaultdict(list)  # by key
+        self.bought_by_offer = 0
         for entry in entries:
             self._hear(entry)
 
@@ -58,14 +62,15 @@ class Ledger:
         auditor = self._auditors[entry.sale_id]
         auditor.hear(entry)
         self._free[entry.sale_id].append(
-            {
-                tier_id: tier.quantity - auditor.held(tier_id) - auditor.sold(tier_id)
-                for tier_id, tier in auditor.tiers.items()
-            }
+            {tier_id: auditor.public(tier_id) for tier_id in auditor.tiers}
         )
         match entry.fact:
             case f.OrderPlaced() as fact:
                 self._orders[fact.key.digest].append((entry.seq, fact))
+                if fact.offer is not None:
+                    self.bought_by_offer += 1
+            case f.WaitlistJoined() as fact:
+                self._joined[fact.key.digest].append((entry.seq, fact))
             case f.TicketScanned() as fact:
                 self._scans[fact.device_id, fact.nonce].append(fact)
             case f.PaymentRequested() | f.PaymentAskedAgain() as fact:
@@ -87,7 +92,7 @@ class Ledger:
             case SaleView():
                 assert seen.after <= told.seq <= seen.before, seen
                 if isinstance(seen.command, c.ReadSale):
-                    free = {tier.terms.tier_id: tier.free for tier in told.tiers}
+                    free = {tier.terms.tier_id: tier.public for tier in told.tiers}
                     assert free == self._free[seen.sale_id][told.seq], seen
             case OrderView() if isinstance(seen.command, c.ReadOrder):
                 self._check_order(seen, told)
@@ -99,7 +104,10 @@ class Ledger:
         match seen.command:
             case c.PlaceOrder() as command:
                 found = self._only(self._orders[command.key.digest], seen, told)
-                assert found in (None, told), seen
+                assert told_of(found) in (None, told_of(told)), seen
+            case c.JoinWaitlist() as command:
+                joined = self._only(self._joined[command.key.digest], seen, told)
+                assert joined in (None, told), seen
             case c.CheckIn() as command:
                 assert isinstance(told, ScanView), seen
                 assert self._scans[command.device_id, command.nonce] == [told.fact], seen
@@ -129,6 +137,8 @@ class Ledger:
     def _check_refusal(self, seen: Seen, told: Rejection) -> None:
         if told.reason is not Reason.SOLD_OUT or told.facts is None:
             return
+        if isinstance(seen.command, c.PlaceOrder) and seen.command.offer_id is not None:
+            return
         tier_id, free = told.facts["tier_id"], told.facts["available"]
         meanwhile = self._free[seen.sale_id][seen.after : seen.before + 1]
         assert any(moment[str(tier_id)] == free for moment in meanwhile), seen
@@ -141,9 +151,23 @@ class Ledger:
         meanwhile.update([status for seq, status in history if seq <= seen.after][-1:])
         assert told.status in meanwhile, (seen, history)
 
+    def lines(self, sale_id: str) -> list[str]:
+        """The entries that wait."""
+        lines = self._auditors[sale_id].waitlist.lines.values()
+        return [entry_id for line in lines for entry_id in line]
+
+    def to_be_offered(self, sale_id: str) -> list[str]:
+        auditor = self._auditors[sale_id]
+        return auditor.to_be_offered(auditor.at_ms)
+
     def held(self, sale_id: str) -> int:
         auditor = self._auditors[sale_id]
         return sum(auditor.held(tier_id) for tier_id in auditor.tiers)
+
+
+def told_of(placed: f.Fact | Reply) -> f.Fact | Reply:
+    """What an answer tells: by which offer it was bought, a replay does not."""
+    return replace(placed, offer=None) if isinstance(placed, f.OrderPlaced) else placed
 
 
 def _status(order: AuditedOrder) -> OrderStatus:

@@ -19,7 +19,7 @@ from engine.state import SaleView
 from tests.runtime.desk import SECOND_MS, Desk, sale_in_shard
 from tests.runtime.simulation.clients import HOLD_MS, SALES, Crowd, view
 from tests.runtime.simulation.host import SHARDS, Host, Servers
-from tests.runtime.simulation.ledger import Ledger, audit_shard
+from tests.runtime.simulation.ledger import Ledger, audit_shard, told_of
 from tests.runtime.simulation.trouble import AHEAD_MS_MAX, Troublemaker
 from tests.runtime.simulation.weather import Story, Swarm, Weather, draw
 from tests.runtime.simulation.witness import Witness
@@ -133,6 +133,8 @@ class Simulation:
             self._trouble.on_suspect = None
             await self._all_serve()
             await self._all_are_answered()
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                await self._all_leave()
         await asyncio.sleep((HOLD_MS + AHEAD_MS_MAX) / 1000 + 2)
         await self._nothing_is_held()
         await self._the_first_success_is_told_again()
@@ -184,6 +186,14 @@ class Simulation:
             self._raise_failures()
             await asyncio.sleep(0.5)
 
+    async def _all_leave(self) -> None:
+        """Whoever waits; none of the lines goes on by itself."""
+        ledger = Ledger(self.servers.database.all_entries(), self._witness)
+        for sale_id in SALES:
+            assert not ledger.to_be_offered(sale_id)
+            for entry_id in ledger.lines(sale_id):
+                await self._crowd.leave(sale_id, entry_id)
+
     async def _nothing_is_held(self) -> None:
         unsettled = self.servers.database.unsettled(range(SHARDS))
         assert unsettled == [], "held after quiet, though the hold has ended"
@@ -199,7 +209,8 @@ class Simulation:
             first = view(seen.answer)
             if isinstance(first, f.OrderPlaced | ScanView):
                 again = await self._random.choice(hosts).ask(seen.sale_id, seen.command)
-                assert again == Replayed(first), seen
+                assert isinstance(again, Replayed), seen
+                assert again.view == told_of(first), seen
 
     # The audit.
 
