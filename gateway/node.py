@@ -266,7 +266,7 @@ class Node:
         )
         telemetry.DEPTH.set_function(lambda: supervisor.depth)
         telemetry.SALES.set_function(lambda: supervisor.sales_loaded)
-        telemetry.SHARDS.set_function(lambda: len(supervisor.shards_owned))
+        telemetry.SHARDS.set_function(lambda: len(supervisor.epoch_by_shard))
         # Measured here: a projector that is dead would not say how far it is behind.
         projections = Projections(self._edge_pool)
         self._do_until_the_end(
@@ -388,7 +388,7 @@ class Node:
             reasons.append(self._ownership.trouble)
         if self._supervisor is not None and self._supervisor.recovering:
             reasons.append("the journal does not answer")
-        owns_nothing = self._supervisor is None or not self._supervisor.shards_owned
+        owns_nothing = self._supervisor is None or not self._supervisor.epoch_by_shard
         if self._remote is not None and self._remote.away and owns_nothing:
             reasons.append("the streams to the owners do not answer")
         parts = {

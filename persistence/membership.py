@@ -38,7 +38,7 @@ WHERE nodes.incarnation = excluded.incarnation
 RETURNING 1
 """
 
-# One statement, for a hand-over waits for it: (shard ids, their owners) are two arrays, in order.
+# One statement, for a hand-over waits for it: shard ids, owners and epochs are arrays, in order.
 _ROSTER = """
 WITH living AS (
     SELECT name, NOT leaving AND 'engine' = ANY(roles) AS willing FROM nodes
@@ -48,6 +48,7 @@ SELECT (SELECT array_agg(name) FROM living) AS living,
        (SELECT array_agg(name) FROM living WHERE willing) AS willing,
        (SELECT array_agg(shard_id ORDER BY shard_id) FROM shards) AS shard_ids,
        (SELECT array_agg(owner ORDER BY shard_id) FROM shards) AS owners,
+       (SELECT array_agg(epoch ORDER BY shard_id) FROM shards) AS epochs,
        (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
 """
 
@@ -95,12 +96,14 @@ class PostgresMembership:
             self._joined = True
         found = await connection.fetchrow(_ROSTER)
         assert found is not None
+        shard_ids = found["shard_ids"] or ()
         return Roster(
             now_ms=found["now_ms"],
             accepted=bool(accepted),
             living=frozenset(found["living"] or ()),
             willing=frozenset(found["willing"] or ()),
-            owner_by_shard=dict(zip(found["shard_ids"] or (), found["owners"] or (), strict=True)),
+            owner_by_shard=dict(zip(shard_ids, found["owners"] or (), strict=True)),
+            epoch_by_shard=dict(zip(shard_ids, found["epochs"] or (), strict=True)),
         )
 
     async def _forget_the_dead(self, connection: asyncpg.Connection) -> None:

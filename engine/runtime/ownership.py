@@ -100,7 +100,7 @@ class Ownership:
             await asyncio.wait(self._moving.values())
             await self.step()  # one that did not know may have handed us another meanwhile
         self._resigned = True
-        for shard_id in self._supervisor.shards_owned:
+        for shard_id in self._supervisor.epoch_by_shard:
             self._stop_reading(shard_id)
 
     async def leave(self) -> None:
@@ -130,8 +130,10 @@ class Ownership:
             await self._give_up(roster)
             return
         self._supervisor.trust(asked_s + self._lease.ttl_s - self._lease.margin_s)
-        for shard_id in self._supervisor.shards_owned:
-            if roster.owner_by_shard.get(shard_id) != self._node:
+        for shard_id, epoch in self._supervisor.epoch_by_shard.items():
+            # Ours by name under a newer epoch: another has owned it meanwhile, and given it back.
+            ours = roster.owner_by_shard.get(shard_id) == self._node
+            if not ours or roster.epoch_by_shard[shard_id] > epoch:
                 self._drop(shard_id)
         if self._resigned:
             await self._decline(roster)
@@ -155,14 +157,14 @@ class Ownership:
         What is ours by name is declined, also what we never took, or dropped in an earlier step
         that failed.
         """
-        for shard_id in self._supervisor.shards_owned:
+        for shard_id in self._supervisor.epoch_by_shard:
             self._drop(shard_id)
         if roster.accepted:
             await self._decline(roster)
 
     async def _decline(self, roster: Roster) -> None:
         """Leave to others what is ours by name only; a new epoch fences what is in flight."""
-        owned = {*self._supervisor.shards_owned, *self._moving}
+        owned = {*self._supervisor.epoch_by_shard, *self._moving}
         named = {shard for shard, owner in roster.owner_by_shard.items() if owner == self._node}
         if declined := sorted(named - owned):
             for grant in await self._journal.acquire(declined):
@@ -174,7 +176,7 @@ class Ownership:
 
     async def _take(self, roster: Roster) -> None:
         """Ours by name is ours at once: an earlier life of ours has no use for it."""
-        owned = {*self._supervisor.shards_owned, *self._moving}
+        owned = {*self._supervisor.epoch_by_shard, *self._moving}
         missing = [
             shard_id
             for shard_id in range(self._shards)
@@ -217,7 +219,7 @@ class Ownership:
         return free and wanted_owner(shard_id, roster.willing) == self._node
 
     def _give(self, roster: Roster) -> None:
-        for shard_id in self._supervisor.shards_owned:
+        for shard_id in self._supervisor.epoch_by_shard:
             successor = wanted_owner(shard_id, roster.willing)
             if successor not in (None, self._node) and shard_id not in self._moving:
                 assert successor is not None

@@ -101,6 +101,7 @@ class Roster(Struct, frozen=True):
     living: frozenset[str]
     willing: frozenset[str]
     owner_by_shard: Mapping[int, str | None]
+    epoch_by_shard: Mapping[int, int]
 
 
 class Membership(Protocol):

@@ -148,8 +148,9 @@ class Supervisor:
     # -- what is ours ----------------------------------------------------------------------
 
     @property
-    def shards_owned(self) -> list[int]:
-        return list(self._shard_by_id)
+    def epoch_by_shard(self) -> dict[int, int]:
+        """Of the shards that are owned."""
+        return {shard_id: shard.epoch for shard_id, shard in self._shard_by_id.items()}
 
     def trust(self, until_s: float) -> None:
         """Until then, by the clock that never goes back, no other node can have our shards."""

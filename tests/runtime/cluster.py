@@ -106,7 +106,7 @@ class Member:
 
     @property
     def owns(self) -> list[int]:
-        return sorted(self.supervisor.shards_owned)
+        return sorted(self.supervisor.epoch_by_shard)
 
     def begin(self) -> None:
         self.running = asyncio.get_running_loop().create_task(self._run())

@@ -112,6 +112,7 @@ class Database:
             living=frozenset(living),
             willing=frozenset(node for node in living if self.leases[node].willing),
             owner_by_shard={shard_id: shard.owner for shard_id, shard in self._shards.items()},
+            epoch_by_shard={shard_id: shard.epoch for shard_id, shard in self._shards.items()},
         )
 
     @property

@@ -193,7 +193,7 @@ async def test_a_fenced_shard_answers_not_owner_to_all_who_wait_and_keeps_nothin
         world.journal.appends.open()
         faults = [await fault_of(asked) for asked in (*in_append, *behind)]
         assert faults == [NotOwner] * 4
-        assert node.supervisor.shards_owned == [1]
+        assert list(node.supervisor.epoch_by_shard) == [1]
         assert world.observer.lost == [0]
         assert node.supervisor.sales_loaded == 1, "the other shard goes on"
         world.journal.reads.open()

@@ -328,7 +328,7 @@ async def test_no_letter_is_answered_twice_whatever_happens() -> None:
         await asyncio.sleep(0.4)
         world.journal.appends.open()
         await asyncio.sleep(0.2)
-        while 0 in node.supervisor.shards_owned:
+        while 0 in node.supervisor.epoch_by_shard:
             post(1)
             await asyncio.sleep(0.01)
         with pytest.raises(NotOwner):

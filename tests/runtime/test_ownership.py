@@ -67,6 +67,25 @@ async def test_a_paused_owner_wakes_and_is_not_believed(cluster: Cluster) -> Non
     assert seen.tiers[0].held == 1
 
 
+async def test_what_others_had_meanwhile_is_not_believed_though_it_is_given_back(
+    cluster: Cluster,
+) -> None:
+    ada, bob = await cluster.start("ada", "bob")
+    await until(lambda: ada.owns and bob.owns)
+    (shard_id, *_), sale_id = ada.owns, sale_of(ada.owns[0])
+    await ada.ask(cluster.desk.open_sale(quantity=1), sale_id)
+    ada.membership.away = True
+    await until(lambda: len(bob.owns) == SHARDS)
+    a(OrderPlaced, await bob.ask(cluster.desk.place(sale_id), sale_id))
+    grant = await bob.supervisor.drain(shard_id)
+    assert grant is not None
+    await bob.journal.release(grant, "ada")  # it comes back as it were, in a moment
+    ada.membership.away = False
+    await until(lambda: ada.ownership.trouble is None)
+    seen = a(SaleView, await ada.ask(ReadSale(), sale_id))
+    assert seen.tiers[0].held == 1
+
+
 async def test_a_replaced_process_owns_nothing_any_more(cluster: Cluster) -> None:
     (ada,) = await cluster.start("ada")
     ada.life.pause()
@@ -199,7 +218,7 @@ async def test_a_shard_that_is_lost_while_others_are_given_up_ends_nothing(
     last = bob.owns[-1]
 
     async def lose_another(grant: Grant, successor: str | None) -> None:
-        if last in bob.supervisor.shards_owned:
+        if last in bob.supervisor.epoch_by_shard:
             bob.supervisor.drop(last)
         await release(grant, successor)
 

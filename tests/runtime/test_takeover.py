@@ -54,7 +54,8 @@ class Journal:
 
     async def renew(self, *, willing: bool) -> Roster:
         here = frozenset({NODE})
-        return Roster(0, True, here, here, dict(self.owner_by_shard))
+        owners = dict(self.owner_by_shard)
+        return Roster(0, True, here, here, owners, dict.fromkeys(owners, 0))
 
 
 async def test_what_falls_due_in_a_shard_is_asked_for_until_it_is_known() -> None:
@@ -78,5 +79,5 @@ async def test_what_falls_due_in_a_shard_is_asked_for_until_it_is_known() -> Non
     running = asyncio.create_task(ownership.run())
     await until(lambda: journal.steps > STEPS)
     running.cancel()
-    assert supervisor.shards_owned == [0, 1]
+    assert list(supervisor.epoch_by_shard) == [0, 1]
     assert journal.asked == [[0, 1], [0, 1]]
