@@ -16,6 +16,7 @@ from benchmarks import (
     halls,
     hot,
     journey,
+    manifest,
     memory,
     moving,
     plots,
@@ -24,12 +25,13 @@ from benchmarks import (
     soak,
     split,
     steady,
+    steps,
     trending,
     ways,
     without_http,
 )
 from benchmarks.asked import Asked
-from benchmarks.results import Measurement, keep, kept
+from benchmarks.results import Measurement, keep, kept, told
 
 MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "onsale": hot.onsale,
@@ -45,6 +47,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "without-http": without_http.measure,
     "steady": steady.steady,
     "curve": steady.curve,
+    "longest-step": steps.longest_step,
     "growth": growth.growth,
     "soak": soak.soak,
     "restart": restart.measure,
@@ -58,6 +61,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "search": finding.measure,
     "trending": trending.measure,
     "sale": sale.measure,
+    "manifest": manifest.measure,
 }
 PLOTS = "plots"
 
@@ -92,8 +96,7 @@ def main(
             if not dry:
                 keep(measurement)
             for figure in measurement.figures:
-                values = ", ".join(f"{value:.4g}" for value in figure.values)
-                console.print(f"{measurement.name}: {figure.what} {values} {figure.unit}")
+                console.print(f"{measurement.name}: {told(figure)}", soft_wrap=True)
     if not dry:
         for path in plots.draw(kept()):
             console.print(f"drawn: {path}")

@@ -141,12 +141,11 @@ class _Load:
         return {name: self._outcome(name, stream) for name, stream in plan.streams.items()}
 
     def _schedule(self) -> Iterator[tuple[float, str]]:
-        schedules = [
-            ((at_s, name) for at_s in stream.due_s(self._plan.seconds, Random(f"{seed}{name}")))
-            for name, stream in self._plan.streams.items()
-            for seed in (self._plan.seed,)
-        ]
-        return merge(*schedules)
+        return merge(*(self._due(name, stream) for name, stream in self._plan.streams.items()))
+
+    def _due(self, name: str, stream: Stream) -> Iterator[tuple[float, str]]:
+        random = Random(f"{self._plan.seed} {name}")
+        return ((at_s, name) for at_s in stream.due_s(self._plan.seconds, random))
 
     def _send(self, name: str, due_s: float) -> None:
         if not self._free:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 FOLDER = Path(__file__).parent
+VALUES_TOLD_MAX = 10
 _PACKAGES = ("aiohttp", "uvloop", "asyncpg", "msgspec", "redis")
 
 
@@ -51,6 +52,15 @@ def _machine() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     python = platform.python_version()
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, {packages}"
+
+
+def told(figure: Figure) -> str:
+    """In a line: every value, or of many the least, the median and the most."""
+    values = sorted(figure.values)
+    if len(values) > VALUES_TOLD_MAX:
+        values = [values[0], statistics.median(values), values[-1]]
+        return f"{figure.what} {' .. '.join(map(_number, values))} {figure.unit}"
+    return f"{figure.what} {', '.join(map(_number, figure.values))} {figure.unit}"
 
 
 def keep(measurement: Measurement) -> None:

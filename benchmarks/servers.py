@@ -57,8 +57,12 @@ class Endpoint:
 
     def cpu_seconds(self) -> float:
         """What the process that answers has used; of ours, the child that serves."""
+        return _cpu_seconds(self.serving_pid)
+
+    @property
+    def serving_pid(self) -> int:
         serving = [pid for pid in _children(self.pid) if "--role=engine" in _command(pid)]
-        return _cpu_seconds(serving[0] if serving else self.pid)
+        return serving[0] if serving else self.pid
 
     def cpu_seconds_by_process(self) -> dict[str, float]:
         """What each process behind the endpoint has used, by node or server, children included."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from engine.purchase import ArchivedOrder
+from engine.telling import OfflineScan
 
 
 class Role(StrEnum):
@@ -258,6 +259,13 @@ class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
     undone_by: str
 
 
+class SyncScans(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """What a device has scanned without a network: it has happened, whatever we think of it."""
+
+    device_id: str
+    scans: tuple[OfflineScan, ...]
+
+
 class ReadDoors(Struct, frozen=True, tag=True, array_like=True, gc=False):
     pass
 
@@ -301,6 +309,7 @@ Command = (
     | ReadWaitlistEntry
     | LeaveWaitlist
     | UndoCheckIn
+    | SyncScans
     | ReadDoors
     | ReadSale
     | Sweep

@@ -99,6 +99,7 @@ def apply_configured(state: State, fact: Configured) -> None:
             header.phase = Phase.CLOSED
         case EventCancelled():
             header.phase = Phase.CANCELLED
+            header.cancelled_at_ms = header.now_ms
             state.index_unwinding()
         case EventCompleted():
             header.phase = Phase.COMPLETED

@@ -10,6 +10,7 @@ from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
 from engine.scan import Scan, ScanView, scan_key
 from engine.state import Phase, State
+from engine.syncing import apply_displaced, index_told
 from engine.ticket import Ticket, TicketStatus
 
 UNDO_WINDOW_MS = 15 * 60 * 1000
@@ -129,7 +130,7 @@ def undo(state: State, command: UndoCheckIn, now_ms: int) -> Decision:
     if scan.undone_at_ms is not None:
         return scan_view(state, scan)
     fact = scan.fact
-    if fact.result is not ScanResult.ADMIT:
+    if fact.result is not ScanResult.ADMIT or scan.displaced:
         return Rejection(Reason.NOT_ADMITTED, {"result": fact.result.value})
     if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
         return Rejection(Reason.UNDO_WINDOW_PASSED, {"window_seconds": UNDO_WINDOW_MS // 1000})
@@ -151,18 +152,24 @@ def apply_scanned(state: State, fact: TicketScanned, at_ms: int) -> None:
     key = scan_key(fact.device_id, fact.nonce)
     state.scan_by_key[key] = Scan(fact, at_ms)
     state.touched[key] = None
+    index_told(state, fact)
     if fact.result is not ScanResult.ADMIT:
         return
     assert fact.order_id is not None and fact.number is not None
+    assert fact.checked_in_at_ms is not None
     found = state.order_by_id.change(fact.order_id)
     ticket = found.tickets[fact.number]
+    tier_id = found.items[ticket.line].tier_id
+    if fact.offline is not None and fact.offline.displaced is not None:
+        apply_displaced(state, ticket, tier_id, fact.offline.displaced)
     assert ticket.checked_in_at_ms is None, "one admission a token"
     if ticket.status is TicketStatus.VALID:  # a supervisor may let a dead one in: it stays dead
         ticket.status = TicketStatus.USED
-    ticket.checked_in_at_ms = at_ms
+    ticket.checked_in_at_ms = fact.checked_in_at_ms
     ticket.admitted_gate = fact.gate
+    ticket.admitted_by = key
     state.touched[fact.order_id] = None
-    state.header.doors.count(found.items[ticket.line].tier_id, fact.gate, at_ms, +1)
+    state.header.doors.count(tier_id, fact.gate, fact.checked_in_at_ms, +1)
 
 
 def apply_undone(state: State, fact: AdmissionUndone, at_ms: int) -> None:
@@ -170,8 +177,11 @@ def apply_undone(state: State, fact: AdmissionUndone, at_ms: int) -> None:
     scan.undone_at_ms = at_ms
     found = state.order_by_id.change(fact.order_id)
     ticket = found.tickets[fact.number]
-    state.header.doors.count(found.item(ticket).tier_id, scan.fact.gate, scan.at_ms, -1)
+    assert ticket.checked_in_at_ms is not None
+    tier_id = found.item(ticket).tier_id
+    state.header.doors.count(tier_id, scan.fact.gate, ticket.checked_in_at_ms, -1)
     ticket.checked_in_at_ms = None
     ticket.admitted_gate = None
+    ticket.admitted_by = None
     if ticket.status is TicketStatus.USED:
         ticket.status = TicketStatus.VALID

@@ -12,13 +12,9 @@ from engine.commands import EventTerms, Gate, Key, TierTerms
 from engine.purchase import ArchivedOrder
 from engine.purchase import CancelReason as CancelReason  # words of the facts, too
 from engine.purchase import Item as Item
+from engine.telling import Offline
+from engine.telling import ScanResult as ScanResult
 from engine.waiter import LeaveReason as LeaveReason
-
-
-class ScanResult(StrEnum):
-    ADMIT = "ADMIT"
-    ALREADY_ADMITTED = "ALREADY_ADMITTED"
-    INVALID = "INVALID"
 
 
 class InvalidReason(StrEnum):
@@ -200,6 +196,7 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     override_reason: str | None = None
     tier_name: str | None = None
     ticket_sealed: bytes | None = None  # the attendee, where named after the purchase
+    offline: Offline | None = None  # where the device tells of it afterwards
 
 
 class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):

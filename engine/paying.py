@@ -290,6 +290,7 @@ def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
     for number in fact.ticket_numbers:
         ticket = found.tickets[number]
         ticket.status = TicketStatus.CANCELLED
+        ticket.ended_at_ms = at_ms
         state.header.tiers[found.item(ticket).tier_id].take_back(1)
     if not found.live_tickets():
         found.status = OrderStatus.REFUNDED

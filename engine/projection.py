@@ -66,6 +66,46 @@ class CheckInRow(Struct, frozen=True):
     decided_at: datetime
     undone_at: datetime | None
     undone_by: str | None
+    outcome: str | None
+    told: str | None
+    corrected_at: datetime | None
+
+
+class ConflictRow(Struct, frozen=True):
+    """A scan told of afterwards that does not agree, and the admission that stands, if any."""
+
+    seq: int
+    device_id: str
+    nonce: str
+    order_id: str
+    number: int
+    tier_id: str
+    gate: str | None
+    contested: bool
+    scanned_at: datetime
+    corrected_at: datetime
+    decided_at: datetime
+    admitted_device_id: str | None
+    admitted_nonce: str | None
+    admitted_gate: str | None
+    admitted_at: datetime | None
+
+
+class TokenList(Struct, frozen=True):
+    """Tokens as of fact `seq` of their sale and change `change` of the tables' life.
+
+    `tickets`: JSON, [[SHA-256 of the token in hex, place of its tier among those asked, status],
+    ...].
+    """
+
+    life: str
+    change: int
+    seq: int
+    tickets: bytes
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.life}-{self.change}"
 
 
 class AttendeeRow(Struct, frozen=True):

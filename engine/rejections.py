@@ -41,6 +41,11 @@ class Reason(StrEnum):
     UNKNOWN_CHECKIN = "unknown_checkin"
     NOT_ADMITTED = "not_admitted"
     UNDO_WINDOW_PASSED = "undo_window_passed"
+    UNKNOWN_DEVICE = "unknown_device"
+    UNKNOWN_CODE = "unknown_code"
+    CODE_USED = "code_used"
+    CODE_EXPIRED = "code_expired"
+    TOO_MANY_DEVICES = "too_many_devices"
     # catalogue
     UNKNOWN_VENUE = "unknown_venue"
     UNKNOWN_BOOKING = "unknown_booking"

@@ -5,7 +5,7 @@ from msgspec import Struct
 from engine.facts import Fact, OrderPlaced, WaitlistJoined
 from engine.order import OrderView
 from engine.rejections import Rejection
-from engine.scan import DoorsView, ScanView
+from engine.scan import DoorsView, ScanView, SyncView
 from engine.state import Archived, SaleView
 from engine.waiter import EntryView
 
@@ -13,6 +13,7 @@ View = (
     OrderPlaced
     | OrderView
     | ScanView
+    | SyncView
     | DoorsView
     | SaleView
     | Archived

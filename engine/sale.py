@@ -6,7 +6,7 @@ has no opinion: what it is given has happened. The rules stand in a file a famil
 
 from typing import assert_never
 
-from engine import archiving, buying, configuring, doors, ids, paying, tickets, waiting
+from engine import archiving, buying, configuring, doors, ids, paying, syncing, tickets, waiting
 from engine import commands as c
 from engine import facts as f
 from engine.order import Order, revived
@@ -60,6 +60,8 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return waiting.leave(state, command, now_ms)
         case c.UndoCheckIn():
             return doors.undo(state, command, now_ms)
+        case c.SyncScans():
+            return syncing.sync(state, command)
         case c.ReadDoors():
             return doors_view(state.header.doors) if state.opened else _UNKNOWN_EVENT
         case c.ReadSale():
@@ -258,6 +260,8 @@ def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
             return waiting.view(state, entry, state.header.now_ms)
         case c.RecallOrder():
             return order_view(state.order_by_id[command.order.order_id], state.header.now_ms)
+        case c.SyncScans():
+            return syncing.view(state, command)
         case c.Sweep():
             return None
         case _:

@@ -4,9 +4,14 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from engine.facts import TicketScanned
+from engine.facts import InvalidReason, TicketScanned
+from engine.telling import Outcome
 
 SCAN_MARK = "\n"  # stands in the name of a scan and in no other entity's
+GATES_MAX = 200  # that are counted by their names
+MINUTES_MAX = 14 * 24 * 60
+OTHER_GATES = "(other)"
+OTHER_MINUTES_MS = 0
 _MINUTE_MS = 60 * 1000
 _K = TypeVar("_K", str, int)
 
@@ -17,6 +22,7 @@ class Scan(Struct, array_like=True, gc=False):
     fact: TicketScanned
     at_ms: int
     undone_at_ms: int | None = None
+    displaced: bool = False  # told by its device later than one that came before it
 
 
 class ScanView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -27,8 +33,33 @@ class ScanView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     undone_at_ms: int | None
 
 
+class SyncedScan(Struct, frozen=True, array_like=True, gc=False):
+    """`reason`: why the ticket was worth nothing. `checked_in_at_ms`, `gate`: of the admission
+    that stood.
+    """
+
+    outcome: Outcome
+    reason: InvalidReason | None
+    order_id: str | None
+    number: int | None
+    checked_in_at_ms: int | None
+    gate: str | None
+    displaced: bool
+    undone_at_ms: int | None
+
+
+class SyncView(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """In the order in which they were told."""
+
+    scans: tuple[SyncedScan, ...]
+
+
 class Doors(Struct, array_like=True, gc=False):
-    """Admissions that stand. Keys: tier id, gate name ("" where none was told), minute in ms."""
+    """Admissions that stand. Keys: tier id, gate name ("" where none was told), minute in ms.
+
+    A name or minute that has been counted once stays, though it come to nought: beyond the most
+    that there may be, new ones are counted together, and must be so when they are taken back.
+    """
 
     admitted: int = 0
     by_tier: dict[str, int] = {}
@@ -38,9 +69,9 @@ class Doors(Struct, array_like=True, gc=False):
     def count(self, tier_id: str, gate: str | None, at_ms: int, change: int) -> None:
         self.admitted += change
         minute_ms = at_ms - at_ms % _MINUTE_MS
-        _add(self.by_tier, tier_id, change)
-        _add(self.by_gate, gate or "", change)
-        _add(self.by_minute, minute_ms, change)
+        self.by_tier[tier_id] = self.by_tier.get(tier_id, 0) + change
+        _add(self.by_gate, gate or "", change, GATES_MAX, OTHER_GATES)
+        _add(self.by_minute, minute_ms, change, MINUTES_MAX, OTHER_MINUTES_MS)
 
 
 class DoorsView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -52,17 +83,22 @@ class DoorsView(Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 def view(doors: Doors) -> DoorsView:
     return DoorsView(
-        doors.admitted, dict(doors.by_tier), dict(doors.by_gate), dict(doors.by_minute)
+        doors.admitted, _counted(doors.by_tier), _counted(doors.by_gate), _counted(doors.by_minute)
     )
 
 
-def _add(tally: dict[_K, int], key: _K, change: int) -> None:
-    total = tally.get(key, 0) + change
-    if total:
-        tally[key] = total
-    else:
-        tally.pop(key, None)
+def _counted(tally: dict[_K, int]) -> dict[_K, int]:
+    return {key: count for key, count in tally.items() if count}
+
+
+def _add(tally: dict[_K, int], key: _K, change: int, most: int, other: _K) -> None:
+    counted = key if key in tally or len(tally) < most else other
+    tally[counted] = tally.get(counted, 0) + change
 
 
 def scan_key(device_id: str, nonce: str) -> str:
     return f"{device_id}{SCAN_MARK}{nonce}"
+
+
+def device_of(key: str) -> str:
+    return key.partition(SCAN_MARK)[0]

@@ -20,6 +20,7 @@ from engine.order import LIVE, OrderStatus
 from engine.orders import unpack
 from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
+from engine.syncing import index_told
 from engine.ticket import token_digest
 from engine.waiter import EntryStatus, WaitlistEntry
 
@@ -145,7 +146,8 @@ class Restoring:
     def _take(self, name: str, entity: bytes) -> None:
         state = self.state
         if SCAN_MARK in name:
-            state.scan_by_key[name] = _scan.decode(entity)
+            scan = state.scan_by_key[name] = _scan.decode(entity)
+            index_told(state, scan.fact)
         elif name.startswith(KEY_MARK):
             used = _key.decode(entity)
             before = state.lone_keys_by_order.get(used.order_id, ())

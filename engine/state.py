@@ -57,7 +57,8 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
-    snapshot_format: Literal[3] = 3
+    snapshot_format: Literal[4] = 4  # stays where it is: what is new comes behind it
+    cancelled_at_ms: int = 0
 
 
 class SaleView(Struct, frozen=True, tag=True, array_like=True):
@@ -98,6 +99,7 @@ class State:
         self.header = header
         self.order_by_id = Orders()
         self.scan_by_key: dict[str, Scan] = {}
+        self.told_by_ticket: dict[str, tuple[str, ...]] = {}  # devices that let it in offline
         self.tokens = Digests(header.sale_id)
         self.keys = Digests(header.sale_id)
         self.keys_by_age = KeysByAge(header.sale_id)

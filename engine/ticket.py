@@ -47,6 +47,9 @@ class Ticket(Struct, array_like=True, gc=False):
     checked_in_at_ms: int | None = None
     admitted_gate: str | None = None
     sealed: bytes | None = None  # the attendee, where named after the purchase
+    admitted_by: str | None = None  # the scan (its key) that it is in by
+    ended_at_ms: int | None = None  # since when it has been worth nothing
+    replaced_at_ms: tuple[int, ...] = ()  # of each former token
     transfer: Transfer | None = None
 
 

@@ -135,6 +135,7 @@ def apply_reissued(state: State, fact: TicketReissued, at_ms: int) -> None:
     found = state.order_by_id.change(fact.order_id)
     ticket = found.tickets[fact.number]
     ticket.replaced += (token_digest(ticket.token),)
+    ticket.replaced_at_ms += (at_ms,)
     ticket.token = fact.token
     state.index_token(found, ticket)
     state.remember(found, fact.key, at_ms, view=view(found, at_ms))
@@ -148,6 +149,7 @@ def apply_transferred(state: State, fact: TicketTransferred, at_ms: int) -> None
     found = state.order_by_id.change(fact.order_id)
     old = found.tickets[fact.number]
     old.status = TicketStatus.TRANSFERRED
+    old.ended_at_ms = at_ms
     given = Transfer(fact.number, fact.holder_id, at_ms)
     new = Ticket(fact.token, (), fact.new_number, old.line, sealed=fact.sealed, transfer=given)
     assert fact.new_number == len(found.tickets), fact

@@ -20,6 +20,7 @@ from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
 from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
 from gateway.routes.found import Home
+from gateway.routes.manifest import MANIFESTS, Manifests
 from gateway.routes.search import HOME
 from gateway.routing import Handler, Route, admit
 from gateway.telemetry import RequestLog
@@ -50,6 +51,8 @@ class Edge:
             self.limit(principal, request.remote)
             if route is not None and route.roles is not None:
                 _guard(route, principal)
+            if principal is not None and principal.enrolled:
+                await self.ports.fleet.check(principal.subject)
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)
@@ -127,6 +130,7 @@ def build(ports: Ports, readiness: Callable[[], Awaitable[Readiness]]) -> web.Ap
     app[EDGE] = edge
     app[READINESS] = readiness
     app[HOME] = Home(ports.finding)
+    app[MANIFESTS] = Manifests()
     app[DESCRIPTION] = Description.of(routes)
     for route in routes:
         edge.add(route, app.router)

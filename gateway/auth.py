@@ -24,13 +24,18 @@ _SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class Principal(Struct, frozen=True, dict=True):
-    """`event_id`: the one event that a scanner's credential is good for."""
+    """`event_id`: the one event that a scanner's credential is good for, `gate` its only gate.
+
+    `enrolled`: a device that may have been revoked since.
+    """
 
     role: Role
     subject: str
     expires_at_s: int
     event_id: str | None = None
     supervisor: bool = False
+    enrolled: bool = False
+    gate: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -60,6 +65,8 @@ class Credentials:
             claims["event_id"] = principal.event_id
         if principal.supervisor:
             claims["supervisor"] = True
+        if principal.enrolled:
+            claims |= {"enrolled": True, "gate": principal.gate}
         return jwt.encode({"alg": ALGORITHM}, claims, self._key, algorithms=[ALGORITHM])
 
     def principal(self, headers: Mapping[str, str]) -> Principal | None:
@@ -87,6 +94,8 @@ class Credentials:
                 int(claims["exp"]),
                 claims.get("event_id"),
                 claims.get("supervisor") is True,
+                claims.get("enrolled") is True,
+                claims.get("gate"),
             )
         except (JoseError, ValueError, KeyError, TypeError):
             raise unauthenticated("the credential is not one of ours") from None

@@ -4,25 +4,20 @@ Times are the venue's local ones. Amounts come in minor units and are shown as t
 them (ISO 4217): most have two decimals, some none, some three.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from font_roboto import font_files
-from fpdf import FPDF, FontFace
+from fpdf import FontFace
 from fpdf.enums import Align, TableBordersLayout, XPos, YPos
 
 from engine.catalogue import Booking, BookingStatus, Event, Venue, from_ms
 from engine.hiring import Invoice
+from gateway.pages import INK, MARGIN_MM, SHADE, Page, clean, day, minute, place, span
 
 _NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DECIMALS = "BHD IQD JOD KWD LYD OMR TND"
 
 _MINUS = "\N{MINUS SIGN}"
-_INK = (28, 32, 38)
-_FAINT = (112, 120, 130)
-_LINE = (214, 219, 225)
-_SHADE = (244, 246, 248)
-_MARGIN_MM = 20
 _ROW_MM = 7
 
 
@@ -38,15 +33,15 @@ def invoice_pdf(
     invoice: Invoice, booking: Booking, event: Event, venue: Venue, now_ms: int
 ) -> bytes:
     zone = ZoneInfo(venue.timezone)
-    page = _Page(_number(booking), from_ms(now_ms))
-    page.head(venue, _day(from_ms(now_ms).astimezone(zone)))
+    page = _InvoicePage(_number(booking), from_ms(now_ms))
+    page.head(venue, day(from_ms(now_ms).astimezone(zone)))
     page.details(
         [
             ("Billed to", event.organizer_id),
             ("Event", event.title),
-            ("Hall", _place(venue)),
-            ("Event time", _span(booking.start_time, booking.end_time, zone)),
-            ("Hall reserved", _span(*booking.slot.window, zone)),
+            ("Hall", place(venue)),
+            ("Event time", span(booking.start_time, booking.end_time, zone)),
+            ("Hall reserved", span(*booking.slot.window, zone)),
             ("Booking", f"{booking.booking_id}, {booking.status.lower()}"),
         ]
     )
@@ -60,10 +55,6 @@ def _number(booking: Booking) -> str:
     return f"INV-{booking.booking_id.partition('_')[2][:12].upper()}"
 
 
-def _place(venue: Venue) -> str:
-    return ", ".join(part for part in (venue.name, venue.city, venue.country) if part)
-
-
 def _lines(invoice: Invoice, booking: Booking) -> list[tuple[str, str]]:
     hire = "Hire of the hall"
     if booking.status is BookingStatus.CANCELLED:
@@ -72,7 +63,7 @@ def _lines(invoice: Invoice, booking: Booking) -> list[tuple[str, str]]:
     for addon in invoice.addons:
         kind = addon.type.replace("_", " ")
         kind = kind if len(kind) <= 3 else kind.capitalize()
-        what = f"{kind}: {_clean(addon.description)}" if addon.description else kind
+        what = f"{kind}: {clean(addon.description)}" if addon.description else kind
         lines.append((what, money(addon.cost, invoice.currency)))
     return lines
 
@@ -90,7 +81,7 @@ def _note(invoice: Invoice, booking: Booking, zone: ZoneInfo) -> str:
     deposit = money(booking.deposit_amount, booking.currency)
     if booking.status is BookingStatus.REQUESTED and booking.expires_at is not None:
         until = booking.expires_at.astimezone(zone)
-        return f"The deposit of {deposit} confirms the booking if paid by {_minute(until)}."
+        return f"The deposit of {deposit} confirms the booking if paid by {minute(until)}."
     if booking.status is BookingStatus.CANCELLED and booking.deposit_refunded:
         returned = money(booking.deposit_refunded, booking.currency)
         return f"Of the deposit paid, {returned} goes back to you."
@@ -101,74 +92,47 @@ def _note(invoice: Invoice, booking: Booking, zone: ZoneInfo) -> str:
     return ""
 
 
-def _day(local: datetime) -> str:
-    return f"{local.day} {local:%B %Y}"
-
-
-def _minute(local: datetime) -> str:
-    return f"{_day(local)}, {local:%H:%M} ({local.tzname()})"
-
-
-def _span(start: datetime, end: datetime, zone: ZoneInfo) -> str:
-    begins, ends = start.astimezone(zone), end.astimezone(zone)
-    if begins.date() == ends.date():
-        return f"{_day(begins)}, {begins:%H:%M} to {ends:%H:%M} ({ends.tzname()})"
-    return f"{_day(begins)}, {begins:%H:%M} to {_minute(ends)}"
-
-
-def _clean(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-class _Page(FPDF):
-    """The looks: one family of type, two weights, one column of amounts."""
+class _InvoicePage(Page):
+    """The looks: one column of amounts."""
 
     def __init__(self, number: str, made: datetime) -> None:
-        super().__init__(format="A4")
         self._number = number
-        for style, name in (("", "Roboto"), ("B", "RobotoMedium")):
-            self.add_font("Roboto", style, font_files[name])
-        self.set_margins(_MARGIN_MM, _MARGIN_MM)
-        self.set_auto_page_break(True, margin=25)
-        self.set_title(f"Invoice {number}")
-        self.set_creation_date(made.astimezone(UTC))
-        self.set_draw_color(*_LINE)
-        self.add_page()
+        super().__init__(f"Invoice {number}", made)
 
     def head(self, venue: Venue, today: str) -> None:
-        self._type(18, bold=True)
+        self.type(18, bold=True)
         middle = self.epw * 0.62
         self.multi_cell(
-            middle, 8, _clean(venue.name), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT
+            middle, 8, clean(venue.name), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT
         )
-        self._type(10, faint=True)
-        address = [_clean(line) for line in venue.address.splitlines()]
+        self.type(10, faint=True)
+        address = [clean(line) for line in venue.address.splitlines()]
         for line in filter(None, [*address, f"{venue.city}, {venue.country}"]):
             self.multi_cell(
-                middle, 5, _clean(line), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT
+                middle, 5, clean(line), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT
             )
         below = self.get_y()
-        self.set_xy(_MARGIN_MM, _MARGIN_MM)
-        self._type(18, bold=True)
+        self.set_xy(MARGIN_MM, MARGIN_MM)
+        self.type(18, bold=True)
         self.cell(0, 8, "Invoice", align=Align.R, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        self._type(10, faint=True)
+        self.type(10, faint=True)
         for line in (self._number, today):
             self.cell(0, 5, line, align=Align.R, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.set_y(max(below, self.get_y()) + 8)
-        self.line(_MARGIN_MM, self.get_y(), self.w - _MARGIN_MM, self.get_y())
+        self.line(MARGIN_MM, self.get_y(), self.w - MARGIN_MM, self.get_y())
         self.ln(6)
 
     def details(self, rows: list[tuple[str, str]]) -> None:
         for label, text in rows:
-            self._type(10, faint=True)
+            self.type(10, faint=True)
             self.cell(36, 6, label)
-            self._type(10)
-            self.multi_cell(0, 6, _clean(text), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+            self.type(10)
+            self.multi_cell(0, 6, clean(text), align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.ln(8)
 
     def lines(self, rows: list[tuple[str, str]]) -> None:
-        self._type(10)
-        looks = FontFace(emphasis="BOLD", color=_INK, fill_color=_SHADE)
+        self.type(10)
+        looks = FontFace(emphasis="BOLD", color=INK, fill_color=SHADE)
         with self.table(
             col_widths=(74, 26),
             text_align=(Align.L, Align.R),
@@ -187,30 +151,23 @@ class _Page(FPDF):
             self.add_page()
         for number, (label, amount) in enumerate(rows):
             last = number == len(rows) - 1
-            self._type(12 if last else 10, bold=last)
+            self.type(12 if last else 10, bold=last)
             if last:
-                self.line(self.w / 2, self.get_y() + 1, self.w - _MARGIN_MM, self.get_y() + 1)
+                self.line(self.w / 2, self.get_y() + 1, self.w - MARGIN_MM, self.get_y() + 1)
                 self.ln(2)
             self.set_x(self.w / 2)
             self.cell(self.epw / 4 + 2, _ROW_MM, label)
-            self.cell(self.w - _MARGIN_MM - 1 - self.get_x(), _ROW_MM, amount, align=Align.R)
+            self.cell(self.w - MARGIN_MM - 1 - self.get_x(), _ROW_MM, amount, align=Align.R)
             self.ln(_ROW_MM)
 
     def note(self, text: str) -> None:
         self.ln(8)
-        self._type(10, faint=True)
+        self.type(10, faint=True)
         self.multi_cell(0, 5, text, align=Align.L)
 
     def footer(self) -> None:
         self.set_y(-18)
-        self._type(8, faint=True)
+        self.type(8, faint=True)
         self.cell(0, 5, f"Invoice {self._number}")
-        self.set_x(_MARGIN_MM)
+        self.set_x(MARGIN_MM)
         self.cell(0, 5, f"Page {self.page_no()}", align=Align.R)
-
-    def bytes(self) -> bytes:
-        return bytes(self.output())
-
-    def _type(self, size: int, *, bold: bool = False, faint: bool = False) -> None:
-        self.set_font("Roboto", "B" if bold else "", size)
-        self.set_text_color(*(_FAINT if faint else _INK))

@@ -34,19 +34,23 @@ from gateway.archive import Archive
 from gateway.auth import Credentials
 from gateway.chores import Chores, every
 from gateway.clock import SystemClock
+from gateway.devices import Fleet, Secrets
 from gateway.express import Lane, serve
 from gateway.logs import configure_logging
 from gateway.payments.sandbox import Sandbox
-from gateway.ports import Finding, Ports, Readiness
+from gateway.ports import Finding, Outgoing, Ports, Readiness
 from gateway.routes import ROUTES
 from gateway.settings import Settings, SettingsError
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
+from persistence.devices import Devices
 from persistence.healing import heal
 from persistence.hire import Hire
 from persistence.journal import NodeName, PostgresJournal
 from persistence.membership import PostgresMembership
 from persistence.migrations import prepare
+from persistence.outgoing.mails import MailBooks
+from persistence.outgoing.webhooks import Webhooks
 from persistence.projector import project
 from persistence.reading import Projections
 from persistence.retention import retain
@@ -60,6 +64,7 @@ from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending, feed_trends
 from persistence.snapshots import PostgresSnapshots, RedisSaleViews, RedisSnapshots, Snapshots
 from persistence.streams import RedisStreams, connect
+from persistence.tokens import Tokens
 from persistence.transactions import AWAY
 
 _HAND_OVER_S = 4.0
@@ -221,11 +226,17 @@ class Node:
         database_url = self._needs.database_url
         self._do_until_the_end("projector", project(database_url, heal))
         self._start_feeding()
+        self._do_until_the_end("departures", self._depart())
         hours = self._settings.journal_kept_hours
         if hours is not None:
             folder = Path(self._settings.archive_folder)
             archiving = retain(database_url, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", archiving)
+
+    async def _depart(self) -> None:
+        from gateway.departures import depart  # half a second that no start should wait for
+
+        await depart(self._settings, self._name.incarnation, self._observer)
 
     def _start_feeding(self) -> None:
         """What is found is fed behind the projector."""
@@ -325,6 +336,9 @@ class Node:
                 settings.production, needs.webhook_secret, self._edge_pool, http, listening
             ),
             finding=await self._finding(),
+            outgoing=Outgoing(MailBooks(self._edge_pool), Webhooks(self._edge_pool)),
+            tokens=Tokens(self._edge_pool),
+            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock),
         )
         app = build(ports, self._readiness)
         await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))

@@ -9,12 +9,22 @@ from msgspec import Struct
 
 from engine.catalogue import Category, Event, Venue
 from engine.finding import Found, Hit, Search, Suggestion, Trend
-from engine.projection import AttendeeRow, CheckInRow, EntryRow, OrderRow, PendingRefund
+from engine.outgoing import DeadMail, Delivery, Endpoint
+from engine.projection import (
+    AttendeeRow,
+    CheckInRow,
+    ConflictRow,
+    EntryRow,
+    OrderRow,
+    PendingRefund,
+    TokenList,
+)
 from engine.runtime.ports import Clock, Mailbox
 from engine.state import SaleView
 from gateway.auth import Credentials
 from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
+from gateway.devices import Fleet
 from gateway.payments.provider import PaymentProvider
 from gateway.settings import Settings
 
@@ -48,6 +58,14 @@ class Projections(Protocol):
         """Scans of an event in the order they were decided."""
         ...
 
+    async def reached(self, event_id: str) -> int:
+        """The latest fact of the sale that the tables have."""
+        ...
+
+    async def conflicts(self, event_id: str, after_seq: int, limit: int) -> list[ConflictRow]:
+        """Where devices disagree, in the order of what was heard of."""
+        ...
+
     async def attendees(
         self, event_id: str, after: tuple[str, int], limit: int
     ) -> list[AttendeeRow]:
@@ -55,6 +73,28 @@ class Projections(Protocol):
         ...
 
     async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
+
+
+class Tokens(Protocol):
+    """What devices carry with them, as the tables have it."""
+
+    async def all(self, event_id: str, tier_ids: Sequence[str]) -> TokenList:
+        """Every token of the event that is worth something, or was until its ticket ended."""
+        ...
+
+    async def changed(
+        self, event_id: str, tier_ids: Sequence[str], life: str, since: int, most: int
+    ) -> TokenList | None:
+        """Those whose worth has changed; None: it is not known any more, or it is too many."""
+        ...
+
+    async def latest(self, event_id: str) -> str:
+        """The cursor of the latest change."""
+        ...
+
+    async def forget(self, before: datetime, limit: int) -> None:
+        """Changes that are older than that: whoever knows no newer one must read it all."""
+        ...
 
 
 class SearchIndex(Protocol):
@@ -98,6 +138,59 @@ class Finding(Struct, frozen=True):
     trending: Trending
 
 
+class MailBooks(Protocol):
+    """What those on call see of the mails, and may do."""
+
+    async def counts(self) -> tuple[int, int]:
+        """How many wait, and how many were given up."""
+        ...
+
+    async def dead(self, after: int, limit: int) -> list[DeadMail]:
+        """Those that were given up, from the one after `after`."""
+        ...
+
+    async def try_again(self, mail_id: int) -> bool:
+        """False where there is no such dead mail."""
+        ...
+
+
+class Webhooks(Protocol):
+    """Organizers' endpoints. `organizer_id` None: of all organizers."""
+
+    async def add(self, endpoint: Endpoint, most: int) -> bool:
+        """False where the organizer has so many already."""
+        ...
+
+    async def of(self, organizer_id: str | None, after: str, limit: int) -> list[Endpoint]:
+        """By id, from the one after `after`."""
+        ...
+
+    async def find(self, organizer_id: str | None, endpoint_id: str) -> Endpoint | None: ...
+
+    async def set_active(self, endpoint_id: str, active: bool) -> None: ...
+
+    async def remove(self, endpoint_id: str) -> None: ...
+
+    async def deliveries(self, endpoint_id: str, before: int, limit: int) -> list[Delivery]:
+        """Newest first, from the one before `before`."""
+        ...
+
+    async def redeliver(self, endpoint_id: str, delivery_id: int) -> bool:
+        """Call again, whatever became of it; False where there is no such delivery."""
+        ...
+
+    async def counts(self) -> tuple[int, int]:
+        """How many calls wait, and how many were given up."""
+        ...
+
+
+class Outgoing(Struct, frozen=True):
+    """What leaves the house."""
+
+    mails: MailBooks
+    webhooks: Webhooks
+
+
 class Readiness(Struct, frozen=True):
     """Whether this process can serve, the reasons if not, and the state of each part."""
 
@@ -119,6 +212,9 @@ class Ports(Struct, frozen=True):
     projections: Projections
     payments: PaymentProvider | None
     finding: Finding
+    outgoing: Outgoing
+    fleet: Fleet
+    tokens: Tokens
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

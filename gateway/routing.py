@@ -13,6 +13,7 @@ from gateway.ports import PORTS, Ports
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ANYONE: frozenset[Role] | None = None
+ADMINS = frozenset({Role.ADMIN})
 ORGANIZERS = frozenset({Role.ORGANIZER, Role.ADMIN})
 BUYERS = frozenset({Role.BUYER, Role.BOX_OFFICE, Role.ADMIN})
 HOLDERS = BUYERS | ORGANIZERS

@@ -15,6 +15,9 @@ _UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "ELASTICSEARCH_URL", "SMTP_URL")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
+MailFrom = Annotated[
+    str, Meta(max_length=200, pattern=r"^([^<>\r\n]* )?<[^@\s<>]+@[A-Za-z0-9.-]+>$")
+]
 NotNegative = Annotated[float, Meta(ge=0)]
 
 
@@ -46,15 +49,26 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     redis_url: str | None = None
     elasticsearch_url: str | None = None
     search_server: Literal["elasticsearch", "opensearch"] = "elasticsearch"  # behind that URL
-    smtp_url: str | None = None
+    smtp_url: Annotated[str, Meta(pattern=r"^smtps?://([^\s/@]+@)?[^\s/@]+/?$")] | None = None
+    mail_from: MailFrom = "Tickets <tickets@localhost>"
+    # Webhooks go to https only, and to no private address: but for tests, to this machine.
+    webhooks_to_localhost: Literal["on", "off"] = "off"
 
     @property
     def production(self) -> bool:
         return self.mode == "production"
 
     @property
+    def webhooks_reach_localhost(self) -> bool:
+        return self.webhooks_to_localhost == "on" and not self.production
+
+    @property
     def archive_folder(self) -> str:
         return self.archive_dir or f"{self.data_dir}/archive"
+
+    @property
+    def mail_folder(self) -> str:
+        return f"{self.data_dir}/mail"
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -95,6 +109,8 @@ def _impossible(error: str) -> str:
 def _refuse_default_secrets(settings: Settings) -> None:
     if not settings.production:
         return
+    if settings.smtp_url is not None and settings.mail_from == Settings().mail_from:
+        raise SettingsError("production mode with SMTP_URL needs STAMPEDE_MAIL_FROM")
     for field in ("token_secret", "webhook_secret"):
         if getattr(settings, field) is None:
             name = _environment_name(field)

@@ -47,6 +47,8 @@ SNAPSHOT_FAILURES = Counted("stampede_snapshot_failures", "Snapshots that could 
 DEPTH = Gauge("stampede_mailbox_depth", "Letters that wait")
 SALES = Gauge("stampede_sales_live", "Sales in memory")
 INDEXED = Counted("stampede_search_documents", "Documents written to the search index")
+MAILS = Gauge("stampede_mails", "Mails that wait, and those that were given up", ["state"])
+CALLS = Gauge("stampede_webhooks", "Webhooks out that wait, and those given up", ["state"])
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
 
 

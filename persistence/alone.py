@@ -33,6 +33,14 @@ async def alone(
             await asyncio.sleep(RETRY_S)
 
 
+async def first_of(work: Awaitable[None]) -> None:
+    """Work in several tasks fails with a group; what ended them all is the first of it."""
+    try:
+        await work
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
 async def _on_one_connection(
     dsn: str,
     name: str,

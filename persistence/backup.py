@@ -49,19 +49,28 @@ TRUTH = (
     *("shards", "journal", "personal_keys"),
     *("venues", "events", "tiers", "bookings", "idempotency_keys"),
     *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
-    *("sandbox_payments", "sandbox_refunds"),
+    *("sandbox_payments", "sandbox_refunds", "devices"),
+    # Who has been told what: else all would be told again.
+    *("mails", "mailings", "webhook_endpoints", "webhook_deliveries"),
 )
 DERIVED = (
     *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
     *("tickets", "checkins", "waitlist", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
-    "trending_hours",
+    *("trending_hours", "token_changes", "token_changes_forgotten"),
 )
-OF_THE_DAY = ("nodes", "schema_migrations")  # who lives just now; how the tables are made
+# Who lives just now; how the tables are made, and in which life of theirs.
+OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_life")
 
 _COLUMNS = """
 SELECT column_name::text FROM information_schema.columns
 WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position
+"""
+
+# What counts on by itself, and must do so after the highest number that came with the backup.
+_COUNTING = """
+SELECT table_name::text, column_name::text FROM information_schema.columns
+WHERE table_schema = current_schema() AND is_identity = 'YES' AND table_name = ANY($1)
 """
 
 _ARCHIVED = """
@@ -287,6 +296,11 @@ async def _copy_in(
     for old in manifest.old:
         progress(f"archive of shard {old.shard_id}", 0, len(manifest.old))
         await _copy_old_in(connection, archive, old)
+    for table, column in await connection.fetch(_COUNTING, list(TRUTH)):
+        await connection.execute(
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'),"
+            f" coalesce(max({column}), 0) + 1, false) FROM {table}"
+        )
     await connection.execute(
         "UPDATE shards SET epoch = epoch + $1, owner = NULL, archived_seq = 0", EPOCHS_APART
     )

@@ -85,6 +85,7 @@ TABLES = (
         ("order_id", "number"),
         (
             *("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
+            "admitted_seq",
             *("transferred_from", "holder_id"),
         ),
     ),
@@ -95,7 +96,8 @@ TABLES = (
         (
             *("device_id", "nonce", "token_digest", "order_id", "number", "tier_id", "gate"),
             *("result", "reason", "override_reason", "scanned_at", "decided_at"),
-            *("undone_at", "undone_by"),
+            *("undone_at", "undone_by", "outcome", "told", "corrected_at", "contested"),
+            "displaced",
         ),
     ),
     Table(
@@ -211,6 +213,7 @@ def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:
     return (
         *(sale_id, ticket.tier_id, ticket.digest, ticket.status),
         *(from_ms(ticket.issued_at_ms), _instant(ticket.checked_in_at_ms)),
+        ticket.admitted_by.seq if ticket.admitted_by else None,
         *(ticket.transferred_from, ticket.holder_id),
     )
 
@@ -225,13 +228,15 @@ def _waiter(sale_id: str, waiter: Waiter) -> tuple[Any, ...]:
 
 
 def _scan(scan: Scan) -> tuple[Any, ...]:
-    fact = scan.fact
+    fact, offline = scan.fact, scan.fact.offline
     undone_at_ms, undone_by = scan.undone or (None, None)
     return (
         *(fact.device_id, fact.nonce, fact.token_digest, fact.order_id, fact.number),
         *(fact.tier_id, fact.gate, fact.result, fact.reason, fact.override_reason),
         *(_instant(fact.scanned_at_ms), from_ms(scan.at_ms)),
         *(_instant(undone_at_ms), undone_by),
+        *((offline.outcome, offline.told, from_ms(offline.at_ms)) if offline else (None,) * 3),
+        *(offline.contested if offline else False, scan.displaced),
     )
 
 

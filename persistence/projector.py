@@ -18,12 +18,12 @@ from engine.configuring import Configured
 from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
+from engine.scan import SCAN_MARK
 from engine.ticket import TicketStatus, token_digest
-from persistence import transfers
+from persistence import transfers, waitlists
 from persistence.alone import alone
 from persistence.journal import decode
-from persistence.waitlists import WRITE as WRITE_WAITLIST
-from persistence.waitlists import Row, WaitlistFold, known
+from persistence.outgoing.feeding import feed
 
 ROWS_MAX = 200
 IDLE_S = 0.05
@@ -85,7 +85,7 @@ class Projector:
         rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
-            waiting = await known(self._connection, entries)
+            waiting = await waitlists.known(self._connection, entries)
             received = await transfers.received(self._connection, entries)
             fold = Fold(await self._items(entries), waiting, received)
             for entry in entries:
@@ -94,6 +94,7 @@ class Projector:
                 await self._connection.execute(statement, *columns)
             for event_id, fact in fold.configured:
                 await self._heal(self._connection, event_id, fact)
+            await feed(self._connection, entries)
             await self._connection.execute(_ADVANCE, shard_id, rows[-1]["seq"])
         return len(rows)
 
@@ -119,16 +120,16 @@ class Fold:
     def __init__(
         self,
         items_by_order: dict[str, tuple[f.Item, ...]],
-        row_by_entry: dict[str, Row],
+        row_by_entry: dict[str, waitlists.Row],
         tier_by_received: dict[tuple[str, int], str],
     ) -> None:
         self._items = items_by_order
         self._tier_by_received = tier_by_received
-        self._waitlist = WaitlistFold(row_by_entry)
+        self._waitlist = waitlists.WaitlistFold(row_by_entry)
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
-        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None]] = {}
+        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
         self._reached: dict[str, int] = {}
@@ -179,7 +180,9 @@ class Fold:
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
             case f.TicketTransferred():
-                self._transferred(event_id, fact, at)
+                self._tier_by_received[fact.order_id, fact.new_number] = fact.tier_id
+                for table, row in transfers.rows(event_id, fact, at).items():
+                    self._tables[table].append(row)
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
             case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
@@ -196,7 +199,7 @@ class Fold:
             case f.AdmissionUndone():
                 undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
                 self._tables["undone"].append(undone)
-                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None)
+                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None, None)
             case _:
                 self._configured(event_id, fact)
 
@@ -254,16 +257,8 @@ class Fold:
             self._sold[event_id, received or tiers[number]] -= 1
             self._tables["dead"].append((fact.order_id, number))
 
-    def _transferred(self, event_id: str, fact: f.TicketTransferred, at: datetime) -> None:
-        new = (fact.order_id, fact.new_number)
-        self._tier_by_received[new] = fact.tier_id
-        self._tables["tickets"].append((*new, event_id, fact.tier_id, token_digest(fact.token), at))
-        self._tables["named"].append((*new, fact.sealed))
-        self._tables["received"].append((*new, fact.number, fact.holder_id))
-        self._tables["transferred"].append((fact.order_id, fact.number))
-
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
-        scanned_at = _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None
+        offline = fact.offline
         self._tables["checkins"].append(
             (
                 entry.sale_id,
@@ -278,12 +273,20 @@ class Fold:
                 fact.result,
                 fact.reason,
                 fact.override_reason,
-                scanned_at,
+                _instant(fact.scanned_at_ms) if fact.scanned_at_ms is not None else None,
                 at,
+                offline.outcome if offline else None,
+                offline.told if offline else None,
+                _instant(offline.at_ms) if offline else None,
+                offline.contested if offline else False,
             )
         )
+        if offline is not None and offline.displaced is not None:
+            device_id, _, nonce = offline.displaced.partition(SCAN_MARK)
+            self._tables["displaced"].append((entry.sale_id, device_id, nonce))
         if fact.result is f.ScanResult.ADMIT and fact.order_id and fact.number is not None:
-            self._ticket_status[fact.order_id, fact.number] = (TicketStatus.USED, at)
+            admitted = (TicketStatus.USED, _instant(offline.at_ms) if offline else at, entry.seq)
+            self._ticket_status[fact.order_id, fact.number] = admitted
 
     def _configured(self, event_id: str, fact: Configured) -> None:
         self.configured.append((event_id, fact))
@@ -369,11 +372,11 @@ _STATEMENTS: dict[str, str] = {
         WHERE orders.order_id = t.order_id
         """,
     "ticket": """
-        UPDATE tickets SET checked_in_at = t.checked_in,
+        UPDATE tickets SET checked_in_at = t.checked_in, admitted_seq = t.admitted_seq,
             status = CASE WHEN tickets.status IN ('CANCELLED', 'TRANSFERRED')
                 THEN tickets.status ELSE t.status END
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[])
-            AS t (order_id, number, status, checked_in)
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::bigint[])
+            AS t (order_id, number, status, checked_in, admitted_seq)
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     **transfers.STATEMENTS,
@@ -405,10 +408,17 @@ _STATEMENTS: dict[str, str] = {
     "checkins": """
         INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
                               tier_id, gate, result, reason, override_reason, scanned_at,
-                              decided_at)
+                              decided_at, outcome, told, corrected_at, contested)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
                              $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
-                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
+                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[])
+        """,
+    "displaced": """
+        UPDATE checkins SET displaced = true
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS t (event_id, device_id, nonce)
+        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
+          AND checkins.nonce = t.nonce
         """,
     "undone": """
         UPDATE checkins SET undone_at = t.at, undone_by = t.by
@@ -417,7 +427,7 @@ _STATEMENTS: dict[str, str] = {
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
         """,
-    "waitlist": WRITE_WAITLIST,
+    "waitlist": waitlists.WRITE,
     "counters": """
         UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])

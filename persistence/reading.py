@@ -11,6 +11,7 @@ from engine.order import OrderStatus
 from engine.projection import (
     AttendeeRow,
     CheckInRow,
+    ConflictRow,
     EntryRow,
     OrderOnFile,
     OrderRow,
@@ -42,6 +43,24 @@ SELECT payment_id, method, amount_minor, status FROM payments WHERE order_id = $
 """
 _REFUNDS = """
 SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id = $1 ORDER BY seq
+"""
+# A device that has let the same ticket in twice does not disagree with itself: its first counts.
+_DISAGREES = """(c.outcome = 'conflict' OR c.contested OR c.displaced)
+    AND c.outcome <> 'duplicate' AND c.undone_at IS NULL"""
+_CONFLICTS = f"""
+SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
+    c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, t.checked_in_at
+FROM checkins c JOIN tickets t USING (order_id, number)
+    LEFT JOIN checkins a ON a.event_id = c.event_id AND a.seq = t.admitted_seq
+WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES}
+  AND (c.contested OR a.device_id IS NULL OR a.device_id <> c.device_id)
+  AND NOT EXISTS (
+    SELECT FROM checkins first
+    WHERE (first.event_id, first.order_id, first.number, first.device_id)
+        = (c.event_id, c.order_id, c.number, c.device_id)
+      AND (first.corrected_at, first.seq) < (c.corrected_at, c.seq)
+      AND {_DISAGREES.replace("c.", "first.")})
+ORDER BY c.seq LIMIT $3
 """
 
 
@@ -127,7 +146,8 @@ class Projections:
         async with reading(self._pool) as connection:
             rows = await connection.fetch(
                 "SELECT seq, device_id, nonce, order_id, number, tier_id, gate, result, reason,"
-                " override_reason, scanned_at, decided_at, undone_at, undone_by FROM checkins"
+                " override_reason, scanned_at, decided_at, undone_at, undone_by, outcome, told,"
+                " corrected_at FROM checkins"
                 " WHERE event_id = $1 AND seq > $2"
                 " AND ($3::timestamptz IS NULL OR decided_at >= $3)"
                 " ORDER BY seq LIMIT $4",
@@ -137,6 +157,17 @@ class Projections:
                 limit,
             )
         return [CheckInRow(*row) for row in rows]
+
+    async def reached(self, event_id: str) -> int:
+        """The latest fact of the sale that the tables have."""
+        async with reading(self._pool) as connection:
+            return await connection.fetchval(_REACHED, event_id) or 0
+
+    async def conflicts(self, event_id: str, after_seq: int, limit: int) -> list[ConflictRow]:
+        """Where devices disagree, in the order of what was heard of."""
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(_CONFLICTS, event_id, after_seq, limit)
+        return [ConflictRow(*row) for row in rows]
 
     async def attendees(
         self, event_id: str, after: tuple[str, int], limit: int

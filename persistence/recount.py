@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine import facts as f
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
+from engine.scan import scan_key
 from engine.state import KEY_KEPT_MS, State
 from engine.ticket import TicketStatus, token_digest
 from persistence.recount_waiting import Waiters
@@ -27,6 +28,7 @@ class Ticket(Struct, gc=False):
     issued_at_ms: int
     status: TicketStatus = TicketStatus.VALID
     checked_in_at_ms: int | None = None
+    admitted_by: "Scan | None" = None
     transferred_from: int | None = None
     holder_id: str | None = None
 
@@ -66,6 +68,7 @@ class Scan(Struct, gc=False):
     at_ms: int
     fact: f.TicketScanned
     undone: tuple[int, str] | None = None  # when and by whom
+    displaced: bool = False
 
 
 class Places(Struct, gc=False):
@@ -299,14 +302,18 @@ class Recount:
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
         if (fact.device_id, fact.nonce) in self.scans:
             self._say(f"{fact.device_id} has used the nonce {fact.nonce} before", entry)
-        self.scans[fact.device_id, fact.nonce] = Scan(entry.seq, entry.at_ms, fact)
+        scan = self.scans[fact.device_id, fact.nonce] = Scan(entry.seq, entry.at_ms, fact)
         if fact.result is not f.ScanResult.ADMIT:
             return
         ticket = self._ticket(fact.order_id, fact.number)
-        if ticket.checked_in_at_ms is not None:
+        in_by = ticket.admitted_by
+        if in_by is not None and not _comes_before(fact, in_by):
             self._say(f"ticket {fact.number} of {fact.order_id} is in already", entry)
-        self.admitted += 1
-        ticket.checked_in_at_ms = entry.at_ms
+        if in_by is not None:
+            in_by.displaced = True
+        self.admitted += in_by is None
+        ticket.admitted_by = scan
+        ticket.checked_in_at_ms = fact.offline.at_ms if fact.offline else entry.at_ms
         if ticket.status is TicketStatus.VALID:
             ticket.status = TicketStatus.USED
 
@@ -316,7 +323,7 @@ class Recount:
         if ticket.checked_in_at_ms is None:
             self._say(f"ticket {fact.number} of {fact.order_id} was not in", entry)
         self.admitted -= 1
-        ticket.checked_in_at_ms = None
+        ticket.checked_in_at_ms = ticket.admitted_by = None
         if ticket.status is TicketStatus.USED:
             ticket.status = TicketStatus.VALID
 
@@ -354,6 +361,17 @@ class Recount:
             elif _order(order) != _replayed(state, order_id):
                 wrong.append(f"{order_id} differs between facts and replay")
         return wrong
+
+
+def _comes_before(fact: f.TicketScanned, in_by: Scan) -> bool:
+    """Told afterwards, both of them, and the one told last was the first to happen."""
+    before = in_by.fact.offline
+    return (
+        fact.offline is not None
+        and before is not None
+        and fact.offline.displaced == scan_key(in_by.fact.device_id, in_by.fact.nonce)
+        and fact.offline.at_ms < before.at_ms
+    )
 
 
 def _order(order: Order) -> tuple[Any, ...]:

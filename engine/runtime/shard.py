@@ -8,14 +8,14 @@ moment it is taken in until it is answered, wherever it waits, and it is answere
 from collections import deque
 from collections.abc import Reversible
 
-from engine.commands import CheckIn, ReadDoors, UndoCheckIn
+from engine.commands import CheckIn, ReadDoors, SyncScans, UndoCheckIn
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
 from engine.runtime.faults import DeadlinePassed, Fault, MailboxFull, NotOwner
 from engine.runtime.inbox import Inbox
 from engine.runtime.ports import Batch, Grant
 
-_DOORS = (CheckIn, UndoCheckIn, ReadDoors)
+_DOORS = (CheckIn, UndoCheckIn, SyncScans, ReadDoors)
 
 
 class Lane:

@@ -5,7 +5,6 @@ the outcome by a webhook signed as Stripe signs (`t=<seconds>,v1=<hex HMAC-SHA25
 five minutes' tolerance: https://docs.stripe.com/webhooks#verify-manually).
 """
 
-import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from engine.projection import SandboxPayment
 from gateway.payments.provider import BadSignature, Intent, Outcome, PaymentWord
+from gateway.signatures import signature, signed
 
 SIGNATURE_HEADER = "Sandbox-Signature"
 TOLERANCE_S = 300
@@ -96,8 +96,7 @@ class Sandbox:
             await self._books.told(payment.payment_id)
 
     def sign(self, body: bytes) -> str:
-        seconds = int(self._clock_s())
-        return f"t={seconds},v1={self._signature(seconds, body)}"
+        return signed(self._secret, int(self._clock_s()), body)
 
     def word(self, headers: Mapping[str, str], body: bytes) -> PaymentWord:
         parts = dict(
@@ -109,11 +108,8 @@ class Sandbox:
         if not (told.isascii() and told.isdigit() and len(told) < 12):
             raise BadSignature
         fresh = abs(self._clock_s() - int(told)) <= TOLERANCE_S
-        ours = self._signature(int(told), body)
+        ours = signature(self._secret, int(told), body)
         if not (fresh and hmac.compare_digest(ours, parts.get("v1", ""))):
             raise BadSignature
         webhook = msgspec.json.decode(body, type=_WebhookBody)
         return PaymentWord(webhook.payment_id, webhook.outcome, webhook.amount)
-
-    def _signature(self, seconds: int, body: bytes) -> str:
-        return hmac.new(self._secret, b"%d." % seconds + body, hashlib.sha256).hexdigest()

@@ -84,7 +84,10 @@ class HistoryLine(Struct, frozen=True):
     tier_id: str | None
     gate: str | None
     scanned_at: str | None
-    checked_in_at: str
+    checked_in_at: str  # when it was decided
+    outcome: str | UnsetType = UNSET
+    told: str | UnsetType = UNSET
+    corrected_at: str | UnsetType = UNSET
     override_reason: str | UnsetType = UNSET
     undone_at: str | UnsetType = UNSET
     undone_by: str | UnsetType = UNSET
@@ -103,7 +106,7 @@ class DoorsAnswer(Struct, frozen=True):
 async def check_in(request: web.Request) -> web.Response:
     call = await call_of(request)
     command = _scan(call)
-    await _may_work_here(request, call.principal, call.event_id)
+    await may_work_here(request, call.principal, call.event_id)
     return (await _CHECKING_IN.answer(call, command)).response()
 
 
@@ -112,13 +115,13 @@ def _scan(call: Call) -> CheckIn:
     if not ids.is_event(call.event_id):
         raise refusal(Rejection(Reason.UNKNOWN_EVENT))
     _may_scan_here(call.principal, call.event_id)
-    if body.override and not _supervises(call.principal):
+    if body.override and not supervises(call.principal):
         raise forbidden("override: only a supervisor's device may")
     return CheckIn(
-        _device(call.principal),
+        device_of_principal(call.principal),
         body.nonce,
         hashlib.sha256(body.token.encode()).digest(),
-        body.gate,
+        gate_of(call.principal, body.gate),
         _milliseconds(body.scanned_at),
         int(call.ports.settings.doors_open_hours * _HOUR_MS),
         None,
@@ -153,7 +156,7 @@ async def _ask_elsewhere(call: Call, command: CheckIn) -> Reply:
     return await ports.mailbox.ask(event_id, replace(command, elsewhere=elsewhere))
 
 
-async def _may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
+async def may_work_here(request: web.Request, principal: Principal, event_id: str) -> None:
     _may_scan_here(principal, event_id)
     if principal.role is Role.ORGANIZER:
         rejection = await refuse_stranger(request, event_id)
@@ -166,11 +169,18 @@ def _may_scan_here(principal: Principal, event_id: str) -> None:
         raise forbidden("this device belongs to another event")
 
 
-def _supervises(principal: Principal) -> bool:
+def gate_of(principal: Principal, gate: str | None) -> str | None:
+    """Where the device works, which may be said once for all."""
+    if principal.gate is not None and gate not in (None, principal.gate):
+        raise forbidden(f"this device works at the gate {principal.gate}")
+    return principal.gate or gate
+
+
+def supervises(principal: Principal) -> bool:
     return principal.supervisor or principal.role is not Role.SCANNER
 
 
-def _device(principal: Principal) -> str:
+def device_of_principal(principal: Principal) -> str:
     if principal.role is Role.SCANNER:
         return principal.subject
     return f"{principal.role.value}:{principal.subject}"
@@ -222,9 +232,9 @@ async def undo(request: web.Request) -> web.Response:
     body = await decode(request, UndoBody)
     if not ids.is_event(event_id):
         return unknown("event")
-    await _may_work_here(request, principal, event_id)
-    own = _device(principal)
-    if body.device_id not in (None, own) and not _supervises(principal):
+    await may_work_here(request, principal, event_id)
+    own = device_of_principal(principal)
+    if body.device_id not in (None, own) and not supervises(principal):
         raise forbidden("device_id: only a supervisor may undo what another device did")
     command = UndoCheckIn(body.device_id or own, body.nonce, own)
     ports = ports_of(request)
@@ -234,7 +244,7 @@ async def undo(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.StreamResponse:
     principal, event_id = principal_of(request), request.match_info["event_id"]
-    await _may_work_here(request, principal, event_id)
+    await may_work_here(request, principal, event_id)
     ports, limit = ports_of(request), page_limit(request)
     event = await ports.catalogue.event(event_id)
     if isinstance(event, Rejection):
@@ -282,6 +292,9 @@ def _history_line(row: CheckInRow) -> HistoryLine:
         row.gate,
         _text(row.scanned_at),
         _text(row.decided_at) or "",
+        row.outcome or UNSET,
+        row.told or UNSET,
+        _text(row.corrected_at) or UNSET,
         row.override_reason or UNSET,
         _text(row.undone_at) or UNSET,
         row.undone_by or UNSET,
@@ -301,7 +314,7 @@ async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     if not ids.is_event(event_id):
         return Rejection(Reason.UNKNOWN_EVENT)
-    await _may_work_here(request, principal, event_id)
+    await may_work_here(request, principal, event_id)
     reply = await ports_of(request).mailbox.ask(event_id, ReadDoors())
     if isinstance(reply, Rejection):
         event = await ports_of(request).catalogue.event(event_id)

@@ -1,9 +1,7 @@
 """Tickets between their sale and the doors."""
 
-import io
 import os
 
-import segno
 from aiohttp import web
 
 from engine import ids
@@ -14,12 +12,12 @@ from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
 from gateway.http import Body, answer, decode, decode_bytes, idempotency_key, replayed, unknown
 from gateway.personal import Attendee, seal
-from gateway.problems import Problem, refused
-from gateway.rendering import TicketAnswer, sees_token, ticket_answer
+from gateway.problems import refused
+from gateway.rendering import TicketAnswer, ticket_answer
 from gateway.routes.orders import Email, Name, Subject
 from gateway.routing import BUYERS, HOLDERS, Route, ports_of, principal_of
 
-_QR_SCALE = 8
+TICKET = "/v1/tickets/{ticket_id}"
 
 
 class AttendeePatch(Body, frozen=True):
@@ -36,7 +34,7 @@ class TransferBody(Body, frozen=True):
 
 
 async def read_ticket(request: web.Request) -> web.Response:
-    found = await _read(request)
+    found = await find_ticket(request)
     if isinstance(found, Rejection):
         return refused(found)
     view, number = found
@@ -44,29 +42,7 @@ async def read_ticket(request: web.Request) -> web.Response:
     return answer(await ticket_answer(view, number, caller, projections))
 
 
-async def qr_svg(request: web.Request) -> web.Response:
-    return await _qr(request, "svg", "image/svg+xml")
-
-
-async def qr_png(request: web.Request) -> web.Response:
-    return await _qr(request, "png", "image/png")
-
-
-async def _qr(request: web.Request, kind: str, content_type: str) -> web.Response:
-    found = await _read(request)
-    if isinstance(found, Rejection):
-        return refused(found)
-    view, number = found
-    if not sees_token(view, view.tickets[number], principal_of(request).caller):
-        raise Problem(403, "forbidden", "only its holder sees a ticket's code")
-    image = io.BytesIO()
-    token = ids.token_text(view.tickets[number].token)
-    segno.make_qr(token, error="m").save(image, kind=kind, scale=_QR_SCALE)
-    private = {"Cache-Control": "private, no-store"}
-    return web.Response(body=image.getvalue(), content_type=content_type, headers=private)
-
-
-async def _read(request: web.Request) -> tuple[OrderView, int] | Rejection:
+async def find_ticket(request: web.Request) -> tuple[OrderView, int] | Rejection:
     """The ticket's order and the ticket's number in it."""
     routed = ids.order_and_number_of_ticket(request.match_info["ticket_id"])
     event_id = ids.event_of_order(routed[0]) if routed else None
@@ -81,7 +57,7 @@ async def _read(request: web.Request) -> tuple[OrderView, int] | Rejection:
 
 
 async def name_attendee(request: web.Request) -> web.Response:
-    found = await _read(request)
+    found = await find_ticket(request)
     patch = await decode(request, AttendeePatch)
     if isinstance(found, Rejection):
         return refused(found)
@@ -154,13 +130,11 @@ async def _changed(
     return replayed(ticket) if isinstance(reply, Replayed) else answer(ticket)
 
 
-_TICKET = "/v1/tickets/{ticket_id}"
-
 ROUTES = [
-    Route("GET", _TICKET, read_ticket, HOLDERS, "A ticket", answers={200: TicketAnswer}),
+    Route("GET", TICKET, read_ticket, HOLDERS, "A ticket", answers={200: TicketAnswer}),
     Route(
         "PATCH",
-        _TICKET,
+        TICKET,
         name_attendee,
         HOLDERS,
         "Name its attendee",
@@ -168,26 +142,8 @@ ROUTES = [
         answers={200: TicketAnswer},
     ),
     Route(
-        "GET",
-        f"{_TICKET}/qr.svg",
-        qr_svg,
-        HOLDERS,
-        "Its QR code",
-        answers={200: None},
-        media=("image/svg+xml",),
-    ),
-    Route(
-        "GET",
-        f"{_TICKET}/qr.png",
-        qr_png,
-        HOLDERS,
-        "Its QR code",
-        answers={200: None},
-        media=("image/png",),
-    ),
-    Route(
         "POST",
-        f"{_TICKET}/transfer",
+        f"{TICKET}/transfer",
         transfer,
         BUYERS,
         "Give it to another, once; the old one is dead",
@@ -197,7 +153,7 @@ ROUTES = [
     ),
     Route(
         "POST",
-        f"{_TICKET}/reissue",
+        f"{TICKET}/reissue",
         reissue,
         HOLDERS,
         "A new token; the old one is dead",

@@ -29,13 +29,16 @@ async def _serving(handler: Handler) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
+def _plan(port: int, streams: dict[str, Stream]) -> Plan:
+    return Plan("127.0.0.1", port, time.monotonic() + 0.5, SECONDS, 1, streams)
+
+
 async def _driven(
     handler: Handler, arrivals: Literal["poisson", "constant"] = "constant"
 ) -> Outcome:
     async with _serving(handler) as port:
         stream = Stream("orders", PER_SECOND, "token", "evt_1", "tier_1", arrivals=arrivals)
-        plan = Plan("127.0.0.1", port, time.monotonic() + 0.5, SECONDS, 1, {"orders": stream})
-        return (await run(plan))["orders"]
+        return (await run(_plan(port, {"orders": stream})))["orders"]
 
 
 async def test_a_stall_is_felt_by_all_who_were_meant_to_ask_in_it() -> None:
@@ -82,3 +85,16 @@ async def test_poisson_arrivals_come_at_the_rate_and_not_evenly() -> None:
     outcome = await _driven(answer, "poisson")
     assert 60 < outcome.meant < 140
     assert outcome.statuses[201] == outcome.meant
+
+
+async def test_streams_at_once_keep_their_own_rates() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=201)
+
+    streams = {
+        event_id: Stream("orders", per_second, "token", event_id, "tier_1", arrivals="constant")
+        for event_id, per_second in (("evt_1", 200.0), ("evt_2", 50.0))
+    }
+    async with _serving(answer) as port:
+        found = await run(_plan(port, streams))
+    assert (found["evt_1"].meant, found["evt_2"].meant) == (199, 49)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
+from engine.telling import Offline
 from tests.engine.auditor_waiting import WaitlistAudit
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -21,7 +22,9 @@ class AuditedTicket:
     price_minor: int
     tokens: list[bytes]
     alive: bool = True
-    admission: tuple[str, str, int] | None = None  # device, nonce, instant
+    admission: tuple[str, str, int] | None = None  # device, nonce, when it was heard of
+    offline_at_ms: int | None = None  # when it was, where its device told of it afterwards
+    ended_at_ms: int | None = None
     received: bool = False
 
 
@@ -276,6 +279,7 @@ class Auditor:
             self._uses(fact.key.digest, entry)
         for ticket in tickets:
             ticket.alive = False
+            ticket.ended_at_ms = entry.at_ms
         self._pays_back(order, fact.refund_id, fact.amount_minor, entry)
 
     def _transferred(self, order: AuditedOrder, fact: f.TicketTransferred, entry: f.Entry) -> None:
@@ -289,7 +293,7 @@ class Auditor:
         assert entry.at_ms < self.terms.starts_at_ms, entry
         self._minted(fact.token, entry)
         self._uses(fact.key.digest, entry)
-        old.alive = False
+        old.alive, old.ended_at_ms = False, entry.at_ms
         new = AuditedTicket(old.tier_id, old.price_minor, [fact.token], received=True)
         order.tickets.append(new)
 
@@ -302,13 +306,31 @@ class Auditor:
         assert fact.order_id is not None, entry
         assert fact.number is not None, entry
         ticket = self._order(fact.order_id, entry).tickets[fact.number]
+        if fact.offline is not None:
+            self._told(ticket, fact.offline, entry)
         assert ticket.admission is None, entry
-        if fact.override_reason is None:
+        if fact.override_reason is None and fact.offline is None:
             assert self.stage != "cancelled", entry
             assert ticket.alive, entry
             shut = [g for g in self.gates if g.name == fact.gate and g.tier_ids]
             assert all(ticket.tier_id in gate.tier_ids for gate in shut), entry
         ticket.admission = (*scan, entry.at_ms)
+        ticket.offline_at_ms = fact.offline.at_ms if fact.offline else None
+
+    def _told(self, ticket: AuditedTicket, offline: Offline, entry: f.Entry) -> None:
+        """An admission told of afterwards: of a ticket that was good then, and the earliest."""
+        assert offline.told == "ADMIT", entry
+        assert offline.outcome == "recorded", entry
+        assert offline.at_ms <= entry.at_ms, entry
+        assert ticket.ended_at_ms is None or offline.at_ms < ticket.ended_at_ms, entry
+        if ticket.admission is None:
+            assert offline.displaced is None, entry
+            return
+        device_id, nonce, _ = ticket.admission
+        assert offline.displaced == f"{device_id}\n{nonce}", entry
+        assert ticket.offline_at_ms is not None, entry
+        assert offline.at_ms < ticket.offline_at_ms, entry
+        ticket.admission = None
 
     def _pays_back(
         self, order: AuditedOrder, refund_id: str, amount_minor: int, entry: f.Entry

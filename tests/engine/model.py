@@ -9,6 +9,7 @@ memory and come back makes no difference to any answer here.
 from engine import commands as c
 from engine import facts as f
 from tests.engine.model_books import ModelOrder, ModelTicket, digest_of
+from tests.engine.model_syncing import ModelSyncing
 from tests.engine.model_tickets import REPLAYED, UNCHANGED, ModelTickets
 from tests.engine.model_waiting import Verdict
 
@@ -27,7 +28,7 @@ Keyed = (
 )
 
 
-class Model(ModelTickets):
+class Model(ModelSyncing, ModelTickets):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
@@ -67,6 +68,8 @@ class Model(ModelTickets):
                 | c.RecallOrder()
             ):
                 raise AssertionError("asked in another way")
+            case c.SyncScans():
+                raise AssertionError("asked in another way")
             case _:
                 return self._configure(command)
 
@@ -79,9 +82,16 @@ class Model(ModelTickets):
             case f.TicketReissued():
                 ticket = self.orders[fact.order_id].tickets[fact.number]
                 ticket.digests.append(digest_of(fact.token))
+                ticket.replaced_at_ms.append(now_ms)
             case f.TicketTransferred():
-                new = self.orders[fact.order_id].tickets[fact.new_number]
-                new.digests = [digest_of(fact.token)]
+                tickets = self.orders[fact.order_id].tickets
+                tickets[fact.number].ended_at_ms = now_ms
+                tickets[fact.new_number].digests = [digest_of(fact.token)]
+            case f.OrderRefunded():
+                for number in fact.ticket_numbers:
+                    self.orders[fact.order_id].tickets[number].ended_at_ms = now_ms
+            case f.EventCancelled():
+                self.cancelled_at_ms = now_ms
             case f.OrdersArchived(order_ids):
                 self.archived.update(order_ids)
             case f.OrderRecalled(found):
@@ -210,7 +220,7 @@ class Model(ModelTickets):
                 case = {"tier_id": tier_id, "requested": quantity, "available": free}
                 return "sold_out", dict(case)
         if offered is not None:
-            self._ends(offered, "FULFILLED", now_ms)
+            self._end_entry(offered, "FULFILLED", now_ms)
             offered.order_id = command.order_id
         self.orders[command.order_id] = ModelOrder(
             command.order_id,

@@ -19,6 +19,11 @@ class ModelTicket:
     digests: list[bytes]
     refunded: bool = False
     admitted: tuple[int, str | None] | None = None  # when and at which gate
+    admitted_online_by: str | None = None  # the device
+    told: list["ModelScan"] = field(default_factory=list)  # let in offline, nothing undone since
+    told_by: set[str] = field(default_factory=set)
+    ended_at_ms: int | None = None
+    replaced_at_ms: list[int] = field(default_factory=list)
     transferred: bool = False  # to another ticket, which is received
     received: bool = False
     holder_id: str | None = None  # of a received one, where it is known
@@ -89,6 +94,10 @@ class ModelScan:
     at_ms: int
     admitted: ModelTicket | None
     undone: bool = False
+    outcome: str = "recorded"
+    device_id: str = ""
+    gate: str | None = None
+    told_at_ms: int = 0
 
 
 class ModelBooks:

@@ -90,6 +90,7 @@ class ModelTickets(ModelWaitlist):
         if ticket.admitted is None:
             result = "ADMIT"
             ticket.admitted = (now_ms, command.gate)
+            ticket.admitted_online_by = command.device_id
             scan.admitted = ticket
         at_ms, gate = ticket.admitted
         case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
@@ -122,5 +123,6 @@ class ModelTickets(ModelWaitlist):
         if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
             return "undo_window_passed", {}
         scan.undone = True
-        scan.admitted.admitted = None
+        scan.admitted.admitted = scan.admitted.admitted_online_by = None
+        scan.admitted.told = []
         return "AdmissionUndone", {"undone_by": command.undone_by}

@@ -10,13 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from msgspec.structs import replace
 
 from engine import commands as c
+from engine import doors, sale, snapshot
 from engine import facts as f
-from engine import sale, snapshot
 from engine.order import OrderView
 from engine.purchase import ArchivedOrder
 from engine.rejections import Rejection
 from engine.replies import Decision, Replayed, Reply, View
-from engine.scan import DoorsView, ScanView, scan_key
+from engine.scan import DoorsView, ScanView, SyncView, scan_key
 from engine.state import GATHER_MS, HEADER, Archived, State
 from engine.waiter import EntryView
 from tests.engine.model import Keyed, Model
@@ -142,6 +142,24 @@ class SaleWitness(RuleBasedStateMachine):
         self.model.swept(decided, orders_max, self.stage.now_ms)
         self.write(decided)
         self.follow()
+
+    def sync_scans(self, command: c.SyncScans) -> None:
+        """Twice: the second time changes nothing."""
+        self.steps += 1
+        expected = self.model.sync(command, self.stage.now_ms)
+        for time in (1, 2):
+            decided = self.stage.decide(command)
+            assert self.stage.entities() == self.saved, "decide only reads"
+            assert time == 1 or decided == []
+            told = a(SyncView, self.answer(command, a(list, decided)))
+            assert [scan.outcome for scan in told.scans] == expected, command
+        for device_id, nonce in self.model.scans.keys() - self.first_answer.keys():
+            self.scans.append((device_id, nonce))
+            scan = self.stage.state.scan_by_key[scan_key(device_id, nonce)]
+            assert (scan.displaced or scan.fact.result != "ADMIT") == (
+                self.model.scans[device_id, nonce].admitted is None
+            )
+            self.first_answer[device_id, nonce] = doors.scan_view(self.stage.state, scan)
 
     def restored(self) -> State:
         entities, length = self.older

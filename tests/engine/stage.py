@@ -13,8 +13,9 @@ from engine.order import OrderView
 from engine.purchase import ArchivedOrder
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed, Reply
-from engine.scan import ScanView
+from engine.scan import ScanView, SyncView
 from engine.state import GATHER_MS
+from engine.telling import OfflineScan, ScanResult
 from engine.ticket import token_digest
 from engine.waiter import EntryView
 from tests.engine.auditor import Auditor
@@ -249,6 +250,25 @@ class Stage:
 
     def undo_check_in(self, nonce: str, device_id: str = "device-1") -> c.UndoCheckIn:
         return c.UndoCheckIn(device_id, nonce, device_id)
+
+    def told(
+        self,
+        token: bytes,
+        at_ms: int | None = None,
+        nonce: str | None = None,
+        *,
+        gate: str | None = "north",
+        told: ScanResult = ScanResult.ADMIT,
+    ) -> OfflineScan:
+        """A scan of a device that was offline, whose clock is right."""
+        when = self.now_ms if at_ms is None else at_ms
+        new = f"nonce-{next(self.numbers)}"
+        return OfflineScan(nonce or new, token_digest(token), gate, when, when, told)
+
+    def sync(self, device_id: str, *scans: OfflineScan) -> list[str]:
+        """The outcomes, in order."""
+        view = a(SyncView, self.ask(c.SyncScans(device_id, scans)))
+        return [scan.outcome.value for scan in view.scans]
 
     def sweep(self, orders_max: int = 1000, kept_ms: int = KEPT_MS) -> c.Sweep:
         return c.Sweep(orders_max, self.random(32), kept_ms)

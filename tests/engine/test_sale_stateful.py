@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from engine import commands as c
 from engine import ids
 from engine.state import GATHER_MS
+from engine.telling import ScanResult
 from tests.engine import stage
 from tests.engine.sale_witness import ADMIN, SaleWitness, pick
 from tests.engine.stage import (
@@ -326,6 +327,33 @@ class SaleMachine(SaleWitness):
     def scan_with_a_used_nonce(self, i: int, j: int) -> None:
         device_id, nonce = pick(self.scans, i)
         self.ask(self.stage.check_in(pick(self.tokens, j), nonce, device_id=device_id))
+
+    @once_there_is("tokens")
+    @rule(
+        scans=st.lists(
+            st.tuples(
+                which, which, st.sampled_from(list(ScanResult)[:1] * 4 + [*ScanResult]), gates
+            ),
+            max_size=5,
+        ),
+        device=st.integers(1, 4),
+        fake=st.booleans(),
+    )
+    def sync(
+        self, scans: list[tuple[int, int, ScanResult, str | None]], device: int, fake: bool
+    ) -> None:
+        """Up to half an hour ago; now and then under a nonce that was used before."""
+        told = [
+            self.stage.told(
+                self.stage.random(16) if fake and not i else pick(self.tokens, i),
+                self.stage.now_ms - j * MINUTE_MS,
+                pick(self.scans, i)[1].partition(" ")[0] if self.scans and not j else None,
+                gate=gate,
+                told=result,
+            )
+            for i, j, result, gate in scans
+        ]
+        self.sync_scans(c.SyncScans(f"device-{device}", tuple(told)))
 
     @once_there_is("scans")
     @rule(i=which)

@@ -24,6 +24,10 @@ def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
         ("STAMPEDE_MODE", "staging"),
         ("STAMPEDE_ORDER_HOLD_SECONDS", "0"),
         ("STAMPEDE_TOKEN_SECRET", "short"),
+        ("SMTP_URL", "mail.example.org"),
+        ("SMTP_URL", "http://mail.example.org"),
+        ("STAMPEDE_MAIL_FROM", "tickets"),
+        ("STAMPEDE_MAIL_FROM", "Tickets <a@x.org>\r\nBcc: <b@x.org>"),
     ],
 )
 def test_an_impossible_value_is_named(name: str, value: str) -> None:
@@ -36,3 +40,15 @@ def test_production_refuses_default_secrets() -> None:
         read({"STAMPEDE_MODE": "production"})
     secrets = {"STAMPEDE_TOKEN_SECRET": "t" * 32, "STAMPEDE_WEBHOOK_SECRET": "w" * 32}
     assert read({"STAMPEDE_MODE": "production", **secrets}).production
+
+
+def test_production_sends_mail_in_its_own_name() -> None:
+    given = {
+        "STAMPEDE_MODE": "production",
+        "STAMPEDE_TOKEN_SECRET": "t" * 32,
+        "STAMPEDE_WEBHOOK_SECRET": "w" * 32,
+        "SMTP_URL": "smtps://user:secret@mail.example.org:465",
+    }
+    with pytest.raises(SettingsError, match="STAMPEDE_MAIL_FROM"):
+        read(given)
+    assert read({**given, "STAMPEDE_MAIL_FROM": "Hall <tickets@example.org>"}).production

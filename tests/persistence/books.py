@@ -34,7 +34,9 @@ OTHER_TIER = "tier_other"
 
 
 def eventful() -> Stage:
-    """Paid, declined, paid late, refunded, reissued, scanned, undone, let in though refunded."""
+    """Paid, declined, paid late, refunded, reissued, scanned, undone, let in though refunded, and
+    scanned offline.
+    """
     stage = Stage()
     sold = stage.sell((FLOOR, 3))
     stage.place()
@@ -55,6 +57,10 @@ def eventful() -> Stage:
     stage.scan(second)
     stage.ask(stage.refund_order(sold.order_id, 1, 2, force=True))
     stage.ask(stage.check_in(third, override=True, elsewhere=False))
+    offline = stage.token(late)
+    stage.sync("device-7", stage.told(offline, stage.now_ms - 5), stage.told(bytes(16)))
+    stage.sync("device-8", stage.told(offline, stage.now_ms - 9), stage.told(first))
+    stage.sync("device-9", stage.told(offline, stage.now_ms - 2))
     stage.place((FLOOR, 1))
     return stage
 

@@ -1,0 +1,171 @@
+"""Devices at the doors: their codes and credentials, who of them may work, and how they are.
+
+The database says who may work. What it said is good for less than a second: a device that has been
+revoked is refused everywhere by then, whatever else is away. Codes and the events' signing keys
+follow from the secret that signs credentials; whoever changes that secret enrols anew anyway.
+"""
+
+import base64
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from engine.catalogue import Once, Stored, from_ms
+from engine.fleet import Device, Sign
+from engine.rejections import Rejection
+from engine.runtime.ports import Clock
+from gateway.auth import unauthenticated
+from gateway.rates import RateLimiter
+
+GOOD_S = 0.9
+POLL_S = 0.3
+NOTED_EVERY_S = 5.0
+QUIET_S = 60.0  # then a device is not asked about any more until it comes again
+KNOWN_MAX = 20_000
+_CODE_BYTES = 10  # 80 random bits: nobody guesses that
+_GROUP = 4
+
+
+class DeviceBooks(Protocol):
+    async def add(
+        self, device: Device, code_digest: bytes, once: Once | None
+    ) -> Device | Stored | Rejection: ...
+
+    async def enrol(
+        self, code_digest: bytes, key: bytes | None, now: datetime, expires_at: datetime
+    ) -> Device | Rejection:
+        """The device, now enrolled, or again under the same key."""
+        ...
+
+    async def event_by_code(self, code_digest: bytes) -> str | None: ...
+
+    async def device(self, device_id: str) -> Device | None: ...
+
+    async def of_event(self, event_id: str, after: str, limit: int) -> list[Device]:
+        """Revoked ones too, by id, from the one after `after`."""
+        ...
+
+    async def revoke(self, device_id: str, now: datetime) -> None: ...
+
+    async def allowed(self, device_ids: Sequence[str]) -> set[str]:
+        """Those of them that are enrolled and not revoked."""
+        ...
+
+    async def note(self, signs: Mapping[str, Sign]) -> None: ...
+
+
+class Secrets:
+    """What follows from the secret of this installation."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def code(self, device_id: str) -> str:
+        """In groups, for whoever must type it."""
+        made = hmac.digest(self._key("enrolment"), device_id.encode(), sha256)
+        text = base64.b32encode(made[:_CODE_BYTES]).decode()
+        return "-".join(text[at : at + _GROUP] for at in range(0, len(text), _GROUP))
+
+    def event_public_key(self, event_id: str) -> str:
+        """Raw Ed25519, base64url."""
+        return base64url(self._event_key(event_id).public_key().public_bytes_raw())
+
+    def sign(self, event_id: str, message: bytes) -> str:
+        """Ed25519, base64url."""
+        return base64url(self._event_key(event_id).sign(message))
+
+    def _event_key(self, event_id: str) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._key(f"event {event_id}"))
+
+    def _key(self, purpose: str) -> bytes:
+        info = f"stampede {purpose}".encode()
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self._secret)
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def code_digest(code: str) -> bytes:
+    """However it was typed."""
+    plain = "".join(sign for sign in code.upper() if sign.isalnum())
+    return sha256(plain.encode()).digest()
+
+
+class Fleet:
+    """The devices that work by way of this process."""
+
+    def __init__(self, books: DeviceBooks, secrets: Secrets, clock: Clock) -> None:
+        self.books = books
+        self.secrets = secrets
+        self.enrolling = RateLimiter()
+        self._clock = clock
+        self._good_until_s: dict[str, float] = {}
+        self._seen_s: dict[str, float] = {}
+        self._signs: dict[str, Sign] = {}
+        self._noted_s = 0.0
+
+    def allows(self, device_id: str) -> bool:
+        """Whether it may work, as far as is known just now."""
+        now_s = self._clock.monotonic_s()
+        self._seen_s[device_id] = now_s
+        return self._good_until_s.get(device_id, 0.0) > now_s
+
+    async def check(self, device_id: str) -> None:
+        """Raises Problem 401 where it may not work, JournalUnavailable where nobody can tell."""
+        if self.allows(device_id):
+            return
+        asked_s = self._clock.monotonic_s()
+        if device_id not in await self.books.allowed([device_id]):
+            self._forget(device_id)
+            raise unauthenticated("this device has been revoked")
+        self._good_until_s[device_id] = asked_s + GOOD_S
+
+    def note(self, device_id: str, battery: float | None, queued: int | None) -> None:
+        """What the device tells of itself."""
+        self._signs[device_id] = Sign(from_ms(self._clock.now_ms()), battery, queued)
+
+    async def poll(self) -> None:
+        """Ask who of those that are about may still work, and now and then write down who is."""
+        began_s = self._clock.monotonic_s()
+        self._forget_the_quiet(began_s)
+        asked = list(self._good_until_s)
+        if asked:
+            allowed = await self.books.allowed(asked)
+            for device_id in asked:
+                if device_id in allowed:
+                    self._good_until_s[device_id] = began_s + GOOD_S
+                else:
+                    self._forget(device_id)
+        if began_s >= self._noted_s + NOTED_EVERY_S:
+            await self._write_down(began_s)
+
+    async def _write_down(self, began_s: float) -> None:
+        """Who was seen since the last time; what a device tells of itself is not lost meanwhile."""
+        now_ms = self._clock.now_ms()
+        seen = {
+            device_id: Sign(from_ms(now_ms - round((began_s - at_s) * 1000)), None, None)
+            for device_id, at_s in self._seen_s.items()
+            if at_s >= self._noted_s and device_id in self._good_until_s
+        }
+        told, self._signs = self._signs, {}
+        if seen or told:
+            await self.books.note({**seen, **told})
+        self._noted_s = began_s
+
+    def _forget_the_quiet(self, now_s: float) -> None:
+        most = len(self._seen_s) > KNOWN_MAX
+        quiet = [d for d, at_s in self._seen_s.items() if most or at_s < now_s - QUIET_S]
+        for device_id in quiet:
+            self._forget(device_id)
+
+    def _forget(self, device_id: str) -> None:
+        self._good_until_s.pop(device_id, None)
+        self._seen_s.pop(device_id, None)
+        self._signs.pop(device_id, None)

@@ -1,0 +1,1 @@
+"""Webhooks out: organizers' servers hear what has happened."""
