@@ -181,8 +181,8 @@ class Fold:
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
             case f.TicketTransferred():
                 self._tier_by_received[fact.order_id, fact.new_number] = fact.tier_id
-                for table, row in transfers.rows(event_id, fact, at).items():
-                    self._tables[table].append(row)
+                for table, made in transfers.rows(event_id, fact, at).items():
+                    self._tables[table].append(made)
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
             case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
