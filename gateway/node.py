@@ -321,24 +321,23 @@ class Node:
             else socket.socket(fileno=listen_fd)
         )
         http = await self._stack.enter_async_context(aiohttp.ClientSession())
-        projections = Projections(self._edge_pool)
+        pool = self._edge_pool
+        projections = Projections(pool)
         hire = Hire(self._clock, timedelta(days=settings.booking_request_days))
         ports = Ports(
             settings=settings,
             clock=self._clock,
             credentials=Credentials(needs.token_secret),
             mailbox=Archive(mailbox, projections, self._clock),
-            catalogue=Catalogue(self._edge_pool, mailbox, hire),
-            bookings=BookingDesk(self._edge_pool, mailbox, hire),
+            catalogue=Catalogue(pool, mailbox, hire),
+            bookings=BookingDesk(pool, mailbox, hire),
             sale_views=RedisSaleViews(self._redis, settings.shards),
             projections=projections,
-            payments=_payments(
-                settings.production, needs.webhook_secret, self._edge_pool, http, listening
-            ),
+            payments=_payments(settings.production, needs.webhook_secret, pool, http, listening),
             finding=await self._finding(),
-            outgoing=Outgoing(MailBooks(self._edge_pool), Webhooks(self._edge_pool)),
-            tokens=Tokens(self._edge_pool),
-            fleet=Fleet(Devices(self._edge_pool), Secrets(needs.token_secret), self._clock),
+            outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
+            tokens=Tokens(pool),
+            fleet=Fleet(Devices(pool), Secrets(needs.token_secret), self._clock),
         )
         app = build(ports, self._readiness)
         await serve(self._stack, app, listening, Lane(app[EDGE], mailbox, ROUTES))

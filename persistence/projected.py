@@ -85,8 +85,7 @@ TABLES = (
         ("order_id", "number"),
         (
             *("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
-            "admitted_seq",
-            *("transferred_from", "holder_id"),
+            *("transferred_from", "holder_id", "admitted_seq"),
         ),
     ),
     Table(
@@ -213,8 +212,8 @@ def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:
     return (
         *(sale_id, ticket.tier_id, ticket.digest, ticket.status),
         *(from_ms(ticket.issued_at_ms), _instant(ticket.checked_in_at_ms)),
-        ticket.admitted_by.seq if ticket.admitted_by else None,
         *(ticket.transferred_from, ticket.holder_id),
+        ticket.admitted_by.seq if ticket.admitted_by else None,
     )
 
 

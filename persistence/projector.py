@@ -20,10 +20,12 @@ from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import SCAN_MARK
 from engine.ticket import TicketStatus, token_digest
-from persistence import transfers, waitlists
+from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.outgoing.feeding import feed
+from persistence.waitlists import WRITE as WRITE_WAITLIST
+from persistence.waitlists import Row, WaitlistFold, known
 
 ROWS_MAX = 200
 IDLE_S = 0.05
@@ -85,7 +87,7 @@ class Projector:
         rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
-            waiting = await waitlists.known(self._connection, entries)
+            waiting = await known(self._connection, entries)
             received = await transfers.received(self._connection, entries)
             fold = Fold(await self._items(entries), waiting, received)
             for entry in entries:
@@ -120,12 +122,12 @@ class Fold:
     def __init__(
         self,
         items_by_order: dict[str, tuple[f.Item, ...]],
-        row_by_entry: dict[str, waitlists.Row],
+        row_by_entry: dict[str, Row],
         tier_by_received: dict[tuple[str, int], str],
     ) -> None:
         self._items = items_by_order
         self._tier_by_received = tier_by_received
-        self._waitlist = waitlists.WaitlistFold(row_by_entry)
+        self._waitlist = WaitlistFold(row_by_entry)
         self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
@@ -180,9 +182,7 @@ class Fold:
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
             case f.TicketTransferred():
-                self._tier_by_received[fact.order_id, fact.new_number] = fact.tier_id
-                for table, made in transfers.rows(event_id, fact, at).items():
-                    self._tables[table].append(made)
+                self._transferred(event_id, fact, at)
             case f.AttendeeNamed():
                 self._tables["named"].append((fact.order_id, fact.number, fact.sealed))
             case f.WaitlistJoined() | f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft():
@@ -256,6 +256,14 @@ class Fold:
             received = self._tier_by_received.get((fact.order_id, number))
             self._sold[event_id, received or tiers[number]] -= 1
             self._tables["dead"].append((fact.order_id, number))
+
+    def _transferred(self, event_id: str, fact: f.TicketTransferred, at: datetime) -> None:
+        new = (fact.order_id, fact.new_number)
+        self._tier_by_received[new] = fact.tier_id
+        self._tables["tickets"].append((*new, event_id, fact.tier_id, token_digest(fact.token), at))
+        self._tables["named"].append((*new, fact.sealed))
+        self._tables["received"].append((*new, fact.number, fact.holder_id))
+        self._tables["transferred"].append((fact.order_id, fact.number))
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
         offline = fact.offline
@@ -427,7 +435,7 @@ _STATEMENTS: dict[str, str] = {
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
         """,
-    "waitlist": waitlists.WRITE,
+    "waitlist": WRITE_WAITLIST,
     "counters": """
         UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])

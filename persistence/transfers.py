@@ -1,12 +1,10 @@
 """Tickets that were given to another: what the projector must know of them, and writes."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import asyncpg
 
 from engine import facts as f
-from engine.ticket import token_digest
 
 _RECEIVED = """
 SELECT order_id, number, tier_id FROM tickets
@@ -27,17 +25,6 @@ STATEMENTS: dict[str, str] = {
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
 }
-
-
-def rows(event_id: str, fact: f.TicketTransferred, at: datetime) -> dict[str, tuple[object, ...]]:
-    """What to write, by statement."""
-    new = (fact.order_id, fact.new_number)
-    return {
-        "tickets": (*new, event_id, fact.tier_id, token_digest(fact.token), at),
-        "named": (*new, fact.sealed),
-        "received": (*new, fact.number, fact.holder_id),
-        "transferred": (fact.order_id, fact.number),
-    }
 
 
 async def received(

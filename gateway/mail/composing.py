@@ -15,9 +15,11 @@ from engine.catalogue import Event, Venue, from_ms
 from engine.commands import Caller, Command, ReadOrder, Role
 from engine.order import OrderView
 from engine.outgoing import Mail, MailKind
+from engine.projection import EntryRow
 from engine.replies import Reply
 from engine.runtime.ports import Clock
 from engine.ticket import TicketStatus, TicketView
+from engine.waiter import EntryStatus
 from gateway.mail.letters import letter, sendable
 from gateway.mail.transport import Letter
 from gateway.mail.words import words
@@ -33,14 +35,17 @@ _ABOUT_GOOD_TICKETS = (
     MailKind.EVENT_CHANGED,
     MailKind.EVENT_COMPLETED,
 )
+_ABOUT_OFFERS = (MailKind.OFFER_MADE, MailKind.OFFER_ENDING)
 
 
 class Orders(Protocol):
     def ask(self, sale_id: str, command: Command) -> Awaitable[Reply]: ...
 
 
-class Keys(Protocol):
+class Files(Protocol):
     async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]: ...
+
+    async def waitlist_entry(self, entry_id: str) -> EntryRow | None: ...
 
 
 class Occasions(Protocol):
@@ -58,10 +63,10 @@ class Composer:
     """`sender`: what stands in From."""
 
     def __init__(
-        self, orders: Orders, keys: Keys, occasions: Occasions, clock: Clock, sender: str
+        self, orders: Orders, files: Files, occasions: Occasions, clock: Clock, sender: str
     ) -> None:
         self._orders = orders
-        self._keys = keys
+        self._files = files
         self._occasions = occasions
         self._clock = clock
         self._sender = sender
@@ -72,8 +77,11 @@ class Composer:
         if mail.event_id not in found:
             return []
         event, venue = found[mail.event_id]
+        if mail.kind in _ABOUT_OFFERS:
+            address = await self._who_waits(mail)
+            return [await self._letter(mail, 0, address, [], event, venue)] if address else []
         assert mail.order_id is not None
-        keys = await self._keys.personal_keys([mail.order_id])
+        keys = await self._files.personal_keys([mail.order_id])
         view = await self._orders.ask(mail.event_id, ReadOrder(mail.order_id, _OURSELVES))
         if not isinstance(view, OrderView):
             return []
@@ -83,6 +91,15 @@ class Composer:
             printed = [_printed(view, ticket, keys, buyer, event) for ticket in addressee.tickets]
             letters.append(await self._letter(mail, part, addressee.address, printed, event, venue))
         return letters
+
+    async def _who_waits(self, mail: Mail) -> str | None:
+        """None where the offer has been taken meanwhile, or is over."""
+        entry = await self._files.waitlist_entry(mail.subject)
+        if entry is None or entry.status != EntryStatus.OFFERED:
+            return None
+        keys = await self._files.personal_keys([entry.origin_id])
+        buyer = unseal(entry.sealed, keys, entry.origin_id, Buyer) or Buyer(None)
+        return sendable(buyer.email) if buyer.email is not None else None
 
     async def _letter(
         self,
@@ -103,8 +120,9 @@ class Composer:
 def _addressees(
     mail: Mail, view: OrderView, keys: Mapping[bytes, bytes], buyer: Buyer
 ) -> list[Addressee]:
-    """The buyer, for all tickets but those given away; where only the attendees are known, each for
-    their own.
+    """The buyer, for all tickets but those that were given to others; where only the attendees are
+    known, each for their own. Whoever was given a ticket hears of it alone, and nobody else of its
+    code.
     """
     chosen = mail.detail.numbers
     tickets = [t for t in view.tickets if not chosen or t.number in chosen]
@@ -112,23 +130,17 @@ def _addressees(
         tickets = [ticket for ticket in tickets if ticket.status in _GOOD]
         if not tickets:
             return []
-    received = [ticket for ticket in tickets if ticket.transfer is not None]
-    if received and mail.kind in _ABOUT_GOOD_TICKETS:
-        own = [ticket for ticket in tickets if ticket.transfer is None]
-        to_holders = _by_address(view, received, keys, Buyer(None))
-        return (_to_buyer(view, own, keys, buyer) if own else []) + to_holders
-    if mail.kind is MailKind.TICKET_RECEIVED:
-        return _by_address(view, tickets, keys, Buyer(None))
-    return _to_buyer(view, tickets, keys, buyer)
-
-
-def _to_buyer(
-    view: OrderView, tickets: list[TicketView], keys: Mapping[bytes, bytes], buyer: Buyer
-) -> list[Addressee]:
-    if buyer.email is not None:
-        address = sendable(buyer.email)
-        return [Addressee(address, tickets)] if address is not None else []
-    return _by_address(view, tickets, keys, buyer)
+    given = [ticket for ticket in tickets if ticket.transfer is not None]
+    kept = [ticket for ticket in tickets if ticket.transfer is None]
+    others = _by_address(view, given, keys, Buyer(None))
+    if mail.kind is MailKind.ORDER_CONFIRMED:  # they have a mail of their own
+        others = []
+    if given and not kept:
+        return others
+    if buyer.email is None:
+        return _by_address(view, kept, keys, buyer) + others
+    address = sendable(buyer.email)
+    return ([Addressee(address, kept)] if address is not None else []) + others
 
 
 def _by_address(

@@ -72,9 +72,10 @@ async def _held(request: web.Request) -> tuple[OrderView, TicketView] | Rejectio
     if isinstance(found, Rejection):
         return found
     view, number = found
-    if not sees_token(view, view.tickets[number], principal_of(request).caller):
+    ticket = view.tickets[number]
+    if not sees_token(view, ticket, principal_of(request).caller):
         raise Problem(403, "forbidden", "only its holder sees a ticket's code")
-    return view, view.tickets[number]
+    return view, ticket
 
 
 async def _admitting(request: web.Request) -> tuple[OrderView, TicketView] | Rejection:

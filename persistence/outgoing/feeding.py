@@ -34,6 +34,16 @@ WHERE orders.sealed IS NOT NULL OR t.kind <> 'order_confirmed' AND EXISTS (
 ON CONFLICT (kind, subject, version) DO NOTHING
 """
 
+# Who waits has no order yet. The second mail of an offer is due shortly before it ends.
+_OFFERS = """
+INSERT INTO mails (kind, subject, version, event_id, detail, lane, due_at)
+SELECT kind, subject, 0, event_id, detail, 0, due
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+    AS t (kind, subject, event_id, detail, due)
+ON CONFLICT (kind, subject, version) DO NOTHING
+"""
+ENDING = timedelta(minutes=5)
+
 _LISTENING = "SELECT EXISTS (SELECT FROM webhook_endpoints WHERE is_active)"
 
 # An endpoint hears nothing from before it was there.
@@ -65,6 +75,14 @@ class _MailRow(Struct, frozen=True):
     lane: int
 
 
+class _OfferRow(Struct, frozen=True):
+    kind: MailKind
+    subject: str
+    event_id: str
+    detail: str
+    due: datetime
+
+
 class _DeliveryRow(Struct, frozen=True):
     type: WebhookType
     subject: str
@@ -78,9 +96,11 @@ async def feed(connection: Connection, entries: Iterable[f.Entry]) -> None:
     """Once their rows are in the tables."""
     oldest_ms = (datetime.now(UTC) - TOLD_WITHIN).timestamp() * 1000
     recent = [entry for entry in entries if entry.at_ms >= oldest_ms]
-    mails = [mail for entry in recent if (mail := _mail(entry)) is not None]
+    mails = [mail for entry in recent for mail in _mails(entry)]
     if mails:
         await connection.execute(_MAILS, *_columns(mails))
+    if offers := [mail for entry in recent for mail in _offers(entry)]:
+        await connection.execute(_OFFERS, *_columns(offers))
     if recent and await connection.fetchval(_LISTENING):
         told = [row for entry in recent if (row := _delivery(entry)) is not None]
         told += await _sold_out(connection, recent)
@@ -92,34 +112,54 @@ def _columns(rows: Sequence[Struct]) -> list[list[object]]:
     return [list(column) for column in zip(*map(msgspec.structs.astuple, rows), strict=True)]
 
 
-def _mail(entry: f.Entry) -> _MailRow | None:
+def _mails(entry: f.Entry) -> list[_MailRow]:
     fact, event_id = entry.fact, entry.sale_id
     match fact:
         case f.OrderConfirmed():
-            return _row_of(MailKind.ORDER_CONFIRMED, fact.order_id, event_id, fact.order_id)
+            return [_row_of(MailKind.ORDER_CONFIRMED, fact.order_id, event_id, fact.order_id)]
+        case f.TicketTransferred():
+            ends = (
+                (MailKind.TICKET_GIVEN, fact.number),
+                (MailKind.TICKET_RECEIVED, fact.new_number),
+            )
+            return [_of_ticket(kind, event_id, fact.order_id, number) for kind, number in ends]
         case f.MoneyReturned():
             detail = MailDetail(fact.amount_minor)
             kind = MailKind.MONEY_RETURNED
-            return _row_of(kind, fact.refund_id, event_id, fact.order_id, detail)
+            return [_row_of(kind, fact.refund_id, event_id, fact.order_id, detail)]
         case f.OrderRefunded():
             # A refund that somebody asked for has that request's key.
             unwound = fact.key is None
             kind = MailKind.EVENT_CANCELLED if unwound else MailKind.ORDER_REFUNDED
             subject = fact.order_id if unwound else fact.refund_id
             detail = MailDetail(fact.amount_minor, fact.ticket_numbers)
-            return _row_of(kind, subject, event_id, fact.order_id, detail)
+            return [_row_of(kind, subject, event_id, fact.order_id, detail)]
         case f.TicketReissued():
-            ticket_id = ids.ticket_id(fact.order_id, fact.number)
-            detail = MailDetail(numbers=(fact.number,))
             kind = MailKind.TICKET_REISSUED
-            return _row_of(kind, ticket_id, event_id, fact.order_id, detail, entry.seq)
-        case f.TicketTransferred():
-            ticket_id = ids.ticket_id(fact.order_id, fact.new_number)
-            detail = MailDetail(numbers=(fact.new_number,))
-            kind = MailKind.TICKET_RECEIVED
-            return _row_of(kind, ticket_id, event_id, fact.order_id, detail)
+            return [_of_ticket(kind, event_id, fact.order_id, fact.number, entry.seq)]
         case _:
-            return None
+            return []
+
+
+def _offers(entry: f.Entry) -> list[_OfferRow]:
+    fact = entry.fact
+    if not isinstance(fact, f.OfferMade):
+        return []
+    made_at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
+    ending_at = datetime.fromtimestamp(fact.expires_at_ms / 1000, UTC) - ENDING
+    said = MailDetail(quantity=fact.quantity, until_ms=fact.expires_at_ms)
+    detail = _encode(said).decode()
+    told = [(MailKind.OFFER_MADE, made_at)]
+    if ending_at - made_at >= ENDING:
+        told.append((MailKind.OFFER_ENDING, ending_at))
+    return [_OfferRow(kind, fact.entry_id, entry.sale_id, detail, due) for kind, due in told]
+
+
+def _of_ticket(
+    kind: MailKind, event_id: str, order_id: str, number: int, version: int = 0
+) -> _MailRow:
+    ticket_id = ids.ticket_id(order_id, number)
+    return _row_of(kind, ticket_id, event_id, order_id, MailDetail(numbers=(number,)), version)
 
 
 def _row_of(

@@ -9,7 +9,6 @@ memory and come back makes no difference to any answer here.
 from engine import commands as c
 from engine import facts as f
 from tests.engine.model_books import ModelOrder, ModelTicket, digest_of
-from tests.engine.model_syncing import ModelSyncing
 from tests.engine.model_tickets import REPLAYED, UNCHANGED, ModelTickets
 from tests.engine.model_waiting import Verdict
 
@@ -28,7 +27,7 @@ Keyed = (
 )
 
 
-class Model(ModelSyncing, ModelTickets):
+class Model(ModelTickets):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
@@ -83,15 +82,14 @@ class Model(ModelSyncing, ModelTickets):
                 ticket = self.orders[fact.order_id].tickets[fact.number]
                 ticket.digests.append(digest_of(fact.token))
                 ticket.replaced_at_ms.append(now_ms)
-            case f.TicketTransferred():
-                tickets = self.orders[fact.order_id].tickets
-                tickets[fact.number].ended_at_ms = now_ms
-                tickets[fact.new_number].digests = [digest_of(fact.token)]
             case f.OrderRefunded():
                 for number in fact.ticket_numbers:
                     self.orders[fact.order_id].tickets[number].ended_at_ms = now_ms
             case f.EventCancelled():
                 self.cancelled_at_ms = now_ms
+            case f.TicketTransferred():
+                new = self.orders[fact.order_id].tickets[fact.new_number]
+                new.digests = [digest_of(fact.token)]
             case f.OrdersArchived(order_ids):
                 self.archived.update(order_ids)
             case f.OrderRecalled(found):
@@ -220,7 +218,7 @@ class Model(ModelSyncing, ModelTickets):
                 case = {"tier_id": tier_id, "requested": quantity, "available": free}
                 return "sold_out", dict(case)
         if offered is not None:
-            self._end_entry(offered, "FULFILLED", now_ms)
+            self._ends(offered, "FULFILLED", now_ms)
             offered.order_id = command.order_id
         self.orders[command.order_id] = ModelOrder(
             command.order_id,

@@ -30,7 +30,7 @@ class ModelSyncing(ModelBooks):
         if not known:
             return "unknown"
         ticket, device_id = known[0], kept.device_id
-        if any(scan.at_ms >= end for end in self._ends(ticket, scan.token_digest)):
+        if any(scan.at_ms >= end for end in self._token_ends(ticket, scan.token_digest)):
             return "late_invalid"
         first = min(ticket.told, key=lambda told: told.told_at_ms, default=None)
         holder = ticket.admitted_online_by or (first.device_id if first else None)
@@ -50,7 +50,7 @@ class ModelSyncing(ModelBooks):
                 return "recorded"
         return "duplicate" if again else "conflict"
 
-    def _ends(self, ticket: ModelTicket, digest: bytes) -> list[int]:
+    def _token_ends(self, ticket: ModelTicket, digest: bytes) -> list[int]:
         ends = [self.cancelled_at_ms, ticket.ended_at_ms]
         if digest != ticket.digests[-1]:
             ends.append(ticket.replaced_at_ms[ticket.digests.index(digest)])

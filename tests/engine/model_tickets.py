@@ -2,6 +2,7 @@
 
 from engine import commands as c
 from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket
+from tests.engine.model_syncing import ModelSyncing
 from tests.engine.model_waiting import ModelWaitlist, Verdict
 
 UNDO_WINDOW_MS = 15 * 60 * 1000
@@ -9,7 +10,7 @@ REPLAYED = "replayed"
 UNCHANGED = "unchanged"
 
 
-class ModelTickets(ModelWaitlist):
+class ModelTickets(ModelSyncing, ModelWaitlist):
     def _order(self, order_id: str, caller: c.Caller) -> ModelOrder | None:
         order = self.orders.get(order_id)
         may = {
@@ -57,6 +58,7 @@ class ModelTickets(ModelWaitlist):
         if self.stage not in ("open", "closed") or now_ms >= closes_at_ms:
             return "transfer_closed", {}
         ticket.transferred = True
+        ticket.ended_at_ms = now_ms
         order = self.orders[command.order_id]
         order.tickets.append(
             ModelTicket(

@@ -68,10 +68,10 @@ class ModelWaitlist(ModelBooks):
         if status in ("FULFILLED", "LAPSED"):
             return "entry_ended", {"status": status}
         offered = entry.status == "OFFERED"
-        self._end_entry(entry, "LEFT", now_ms, "buyer")
+        self._ends(entry, "LEFT", now_ms, "buyer")
         return "WaitlistLeft", {"offered": offered, "reason": "buyer"}
 
-    def _end_entry(
+    def _ends(
         self, entry: ModelEntry, status: str, now_ms: int, because: str | None = None
     ) -> None:
         entry.status, entry.ended_at_ms, entry.left_because = status, now_ms, because
@@ -133,9 +133,9 @@ class ModelWaitlist(ModelBooks):
             if isinstance(fact, f.WaitlistLeft):
                 assert fact.offered == (entry.status == "OFFERED"), fact
                 assert fact.reason == _OVER[self.stage], fact
-                self._end_entry(entry, "LEFT", now_ms, fact.reason)
+                self._ends(entry, "LEFT", now_ms, fact.reason)
             else:
-                self._end_entry(entry, "LAPSED", now_ms)
+                self._ends(entry, "LAPSED", now_ms)
 
     def next_offer_ms(self, now_ms: int) -> int | None:
         """When something has to be done for those who wait; 0, now."""

@@ -7,8 +7,17 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
+from engine import ids
 from engine.catalogue import from_ms
-from engine.facts import Entry, OrderConfirmed, OrderRefunded, TicketScanned
+from engine.commands import Key
+from engine.facts import (
+    Entry,
+    OfferMade,
+    OrderConfirmed,
+    OrderRefunded,
+    TicketScanned,
+    TicketTransferred,
+)
 from engine.facts import ScanResult as Result
 from engine.lifecycle import Step
 from engine.outgoing import Endpoint, MailKind, WebhookType
@@ -56,6 +65,28 @@ async def test_facts_that_are_read_twice_are_told_once(books: Books) -> None:
     assert len([k for k, _ in told if k == MailKind.MONEY_RETURNED]) == 1
     await _feed(books, entries)
     assert await _mails(books) == told
+
+
+async def test_both_hear_of_a_transfer_and_who_waits_of_an_offer(books: Books) -> None:
+    await _with_addresses(books)
+    confirmed = next(e for e in books.sale.entries if isinstance(e.fact, OrderConfirmed))
+    assert isinstance(confirmed.fact, OrderConfirmed)
+    order_id, sale_id = confirmed.fact.order_id, confirmed.sale_id
+    key = Key(bytes(16), bytes(16))
+    given = TicketTransferred(order_id, 0, 1, "tier", bytes(16), None, b"sealed", key)
+    entry_id = ids.entry_id(sale_id, bytes(ids.ORDER_RANDOM_BYTES))
+    in_an_hour = int(datetime.now(UTC).timestamp() * 1000) + 3_600_000
+    offer = OfferMade(entry_id, "tier", 2, in_an_hour, None)
+    entries = _now([Entry(sale_id, 1, 0, given), Entry(sale_id, 2, 0, offer)])
+    for _ in range(2):
+        await _feed(books, entries)
+    assert set(await _mails(books)) == {
+        (MailKind.TICKET_GIVEN, ids.ticket_id(order_id, 0)),
+        (MailKind.TICKET_RECEIVED, ids.ticket_id(order_id, 1)),
+        (MailKind.OFFER_MADE, entry_id),
+        (MailKind.OFFER_ENDING, entry_id),
+    }
+    assert len(await _mails(books)) == 4
 
 
 async def test_nobody_is_told_again_what_happened_long_ago(books: Books) -> None:
