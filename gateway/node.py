@@ -227,8 +227,7 @@ class Node:
         self._do_until_the_end("projector", project(database_url, heal))
         self._start_feeding()
         self._do_until_the_end("departures", self._depart())
-        hours = self._settings.journal_kept_hours
-        if hours is not None:
+        if (hours := self._settings.journal_kept_hours) is not None:
             folder = Path(self._settings.archive_folder)
             archiving = retain(database_url, folder, timedelta(hours=hours))
             self._do_until_the_end("retention", archiving)

@@ -24,7 +24,7 @@ from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.outgoing.feeding import feed
-from persistence.waitlists import WRITE as WRITE_WAITLIST
+from persistence.projector_statements import STATEMENTS
 from persistence.waitlists import Row, WaitlistFold, known
 
 ROWS_MAX = 200
@@ -128,7 +128,7 @@ class Fold:
         self._items = items_by_order
         self._tier_by_received = tier_by_received
         self._waitlist = WaitlistFold(row_by_entry)
-        self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _STATEMENTS}
+        self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in STATEMENTS}
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
@@ -149,7 +149,7 @@ class Fold:
         tables["waitlist"] = self._waitlist.rows()
         tables["reached"] = list(self._reached.items())
         tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
-        for name, statement in _STATEMENTS.items():
+        for name, statement in STATEMENTS.items():
             if tables[name]:
                 yield statement, [list(column) for column in zip(*tables[name], strict=True)]
 
@@ -315,142 +315,3 @@ class Fold:
 
 def _instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-# In the order of execution: rows exist before anything is said of them.
-_STATEMENTS: dict[str, str] = {
-    "quantities": """
-        INSERT INTO tier_counters (tier_id, event_id, quantity, held, sold)
-        SELECT DISTINCT ON (tier_id) tier_id, event_id, quantity, 0, 0
-        FROM unnest($1::text[], $2::text[], $3::bigint[])
-            WITH ORDINALITY AS t (tier_id, event_id, quantity, n)
-        ORDER BY tier_id, n DESC
-        ON CONFLICT (tier_id) DO UPDATE SET quantity = excluded.quantity
-        """,
-    "orders": """
-        INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
-                            placed_at, expires_at, sealed)
-        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                    $6::timestamptz[], $7::timestamptz[], $8::bytea[])
-            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed)
-        """,
-    "items": """
-        INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
-        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
-        """,
-    "payments": """
-        INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status, seq)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[], $7::bigint[])
-        """,
-    "paid": """
-        UPDATE payments SET status = t.status
-        FROM (SELECT DISTINCT ON (payment_id) payment_id, status
-              FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (payment_id, status, n)
-              ORDER BY payment_id, n DESC) t
-        WHERE payments.payment_id = t.payment_id
-        """,
-    "tickets": """
-        INSERT INTO tickets (order_id, number, event_id, tier_id, token_digest, status, issued_at)
-        SELECT order_id, number, event_id, tier_id, digest, 'VALID', issued
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[])
-            AS t (order_id, number, event_id, tier_id, digest, issued)
-        """,
-    "tokens": """
-        UPDATE tickets SET token_digest = t.digest
-        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, digest
-              FROM unnest($1::text[], $2::int[], $3::bytea[])
-                  WITH ORDINALITY AS u (order_id, number, digest, n)
-              ORDER BY order_id, number, n DESC) t
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
-        """,
-    "named": """
-        UPDATE tickets SET sealed = t.sealed
-        FROM (SELECT DISTINCT ON (order_id, number) order_id, number, sealed
-              FROM unnest($1::text[], $2::int[], $3::bytea[])
-                  WITH ORDINALITY AS u (order_id, number, sealed, n)
-              ORDER BY order_id, number, n DESC) t
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
-        """,
-    "status": """
-        UPDATE orders SET status = t.status, cancel_reason = t.reason, confirmed_at = t.confirmed
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-            AS t (order_id, status, reason, confirmed)
-        WHERE orders.order_id = t.order_id
-        """,
-    "ticket": """
-        UPDATE tickets SET checked_in_at = t.checked_in, admitted_seq = t.admitted_seq,
-            status = CASE WHEN tickets.status IN ('CANCELLED', 'TRANSFERRED')
-                THEN tickets.status ELSE t.status END
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::bigint[])
-            AS t (order_id, number, status, checked_in, admitted_seq)
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
-        """,
-    **transfers.STATEMENTS,
-    "dead": """
-        UPDATE tickets SET status = 'CANCELLED'
-        FROM unnest($1::text[], $2::int[]) AS t (order_id, number)
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
-        """,
-    "refunds": """
-        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status, seq)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[], $7::bigint[])
-        """,
-    "settled": """
-        UPDATE refunds SET status = t.status
-        FROM unnest($1::text[], $2::text[]) AS t (refund_id, status)
-        WHERE refunds.refund_id = t.refund_id
-        """,
-    "refunded": """
-        UPDATE orders SET refunded_minor = refunded_minor + t.amount,
-            status = CASE WHEN EXISTS (
-                SELECT 1 FROM tickets
-                WHERE tickets.order_id = orders.order_id
-                  AND tickets.status NOT IN ('CANCELLED', 'TRANSFERRED')
-            ) THEN orders.status ELSE 'REFUNDED' END
-        FROM unnest($1::text[], $2::bigint[]) AS t (order_id, amount)
-        WHERE orders.order_id = t.order_id
-        """,
-    "checkins": """
-        INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
-                              tier_id, gate, result, reason, override_reason, scanned_at,
-                              decided_at, outcome, told, corrected_at, contested)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
-                             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
-                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[])
-        """,
-    "displaced": """
-        UPDATE checkins SET displaced = true
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS t (event_id, device_id, nonce)
-        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
-          AND checkins.nonce = t.nonce
-        """,
-    "undone": """
-        UPDATE checkins SET undone_at = t.at, undone_by = t.by
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
-            AS t (event_id, device_id, nonce, at, by)
-        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
-          AND checkins.nonce = t.nonce
-        """,
-    "waitlist": WRITE_WAITLIST,
-    "counters": """
-        UPDATE tier_counters c SET held = c.held + t.held, sold = c.sold + t.sold
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
-            AS t (event_id, tier_id, held, sold)
-        WHERE c.tier_id = t.tier_id
-        """,
-    "reached": """
-        INSERT INTO sale_offsets (sale_id, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
-        ON CONFLICT (sale_id) DO UPDATE SET seq = excluded.seq
-        """,
-    "trending": """
-        INSERT INTO trending_hours AS h (hour, event_id, tickets, change)
-        SELECT hour, event_id, tickets, nextval('trending_change')
-        FROM unnest($1::timestamptz[], $2::text[], $3::bigint[]) AS t (hour, event_id, tickets)
-        ON CONFLICT (hour, event_id) DO UPDATE
-        SET tickets = h.tickets + excluded.tickets, change = excluded.change
-        """,
-}

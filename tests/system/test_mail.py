@@ -56,6 +56,10 @@ def _have_heard(post: PostOffice, share: int) -> bool:
     return len(_said(post, "Cancelled")) >= share
 
 
+def _has_heard(post: PostOffice, address: str, words: str) -> bool:
+    return _said(post, words)[address] > 0
+
+
 def _codes(message: EmailMessage) -> list[str]:
     pictures = [p for p in message.walk() if p.get_content_type() == "image/png"]
     images = [Image.open(io.BytesIO(p.get_payload(decode=True))) for p in pictures]  # type: ignore
@@ -89,6 +93,26 @@ async def test_a_confirmed_order_is_mailed_with_the_codes_of_its_tickets(tmp_pat
         text = refund.get_body(("plain",))
         assert text is not None and "EUR 25.00" in text.get_content()
         assert "@example.org" not in server.log.read_text()
+
+
+async def test_a_ticket_that_is_given_away_is_mailed_to_its_new_holder(tmp_path: Path) -> None:
+    async with PostOffice().open() as post, _house(tmp_path / "data", post) as (shop, _):
+        event_id, (tier_id,) = await shop.on_sale()
+        order_id = await _bought(shop, event_id, tier_id, "ann@example.org")
+        (ticket,) = (await shop.read(order_id, "ann@example.org"))["tickets"]
+        token = await shop.token("buyer", "ann@example.org")
+        path = f"/v1/tickets/{ticket['ticket_id']}/transfer"
+        body = {"attendee_name": "Bo", "attendee_email": "bo@example.org", "buyer_id": "bo"}
+        given = await shop.call("POST", path, body, token=token, key=uuid4().hex)
+        assert given.status == 201, given.body
+        await until(partial(_has_heard, post, "bo@example.org", "Your ticket for"))
+        await until(partial(_has_heard, post, "ann@example.org", "has a new holder"))
+        new = f"/v1/tickets/{given.body['ticket_id']}"
+        held = await shop.call("GET", new, token=await shop.token("buyer", "bo"))
+        assert _codes(post.to("bo@example.org")[0]) == [held.body["token"]]
+        for message in post.to("ann@example.org"):
+            assert held.body["token"] not in message.as_string()
+            assert held.body["token"] not in _codes(message)
 
 
 async def test_every_holder_hears_once_of_a_change_and_of_the_end(tmp_path: Path) -> None:
@@ -129,6 +153,10 @@ async def _all_sent(server: Server) -> bool:
     return await _mails(server, "state <> 'sent'") == 0
 
 
+async def _nothing_is_due(server: Server) -> bool:
+    return await _mails(server, "state = 'waiting' AND due_at <= now()") == 0
+
+
 async def _mails(server: Server, condition: str) -> int:
     sockets = (server.folder / "postgres.sockets").resolve()
     connection = await asyncpg.connect(f"postgresql://stampede@/stampede?host={sockets}&port=5432")
@@ -143,6 +171,22 @@ def _assert_twice_is_the_same_mail(post: PostOffice, emails: Sequence[str], most
     assert {m["To"] for m in cancelled} == set(emails)
     assert len({m["Message-ID"] for m in cancelled}) == len(emails)
     assert len(cancelled) - len(emails) <= most
+
+
+async def test_who_waits_hears_once_that_places_are_held(tmp_path: Path) -> None:
+    async with PostOffice().open() as post, _house(tmp_path / "data", post) as (shop, server):
+        event_id, (tier_id,) = await shop.on_sale({"total_quantity": 1})
+        first = await shop.order(event_id, tier_id)
+        for waiter in ("first@example.org", "second@example.org"):
+            token = await shop.token("buyer", waiter)
+            path, body = f"/v1/tiers/{tier_id}/waitlist", {"quantity": 1, "email": waiter}
+            joined = await shop.call("POST", path, body, token=token, key=uuid4().hex)
+            assert joined.status == 201, joined.body
+        ann = await shop.token("buyer", "ann")
+        await shop.call("DELETE", f"/v1/orders/{first.body['order_id']}", token=ann)
+        await until(partial(_has_heard, post, "first@example.org", "Your turn"))
+        await until(partial(_nothing_is_due, server))
+        assert _said(post, "") == Counter(["first@example.org"])
 
 
 async def test_a_mail_server_that_comes_late_gets_everything(tmp_path: Path) -> None:
