@@ -11,7 +11,7 @@ from engine.commands import ReadSale
 from engine.facts import OrderPlaced
 from engine.runtime import saving
 from engine.runtime.ports import StoreUnavailable
-from engine.state import SaleView
+from engine.state import Header, SaleView
 from tests.runtime.memory import Mishap
 from tests.runtime.world import NEIGHBOUR, SALE, Node, World, a, fault_of, settle, until
 
@@ -41,8 +41,9 @@ def restored(world: World, sale_id: str = SALE) -> dict[str, bytes]:
 
 
 def of_another_format(header: bytes) -> bytes:
-    *fields, number = msgspec.msgpack.decode(header)
-    return msgspec.msgpack.encode([*fields, number + 1])
+    fields = msgspec.msgpack.decode(header)
+    fields[Header.__struct_fields__.index("snapshot_format")] += 1
+    return msgspec.msgpack.encode(fields)
 
 
 async def test_a_snapshot_never_holds_what_is_not_durable() -> None:
