@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
-from persistence.transactions import AWAY
+from persistence.transactions import AWAY, heed_cancellation
 
 RETRY_S = 0.5
 TIMEOUT_S = 30.0
@@ -29,6 +29,7 @@ async def alone(
         try:
             await _on_one_connection(dsn, name, lock, work, settings)
         except AWAY as error:
+            heed_cancellation(error)
             log.warning("it waits for the database", error=repr(error))
             await asyncio.sleep(RETRY_S)
 

@@ -22,6 +22,7 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from engine.replies import Reply
 from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
 from engine.runtime.ports import Parcel
+from persistence.transactions import heed_cancellation
 
 PARCELS_MAX = 20_000  # in a stream
 READ_MAX = 200
@@ -119,6 +120,7 @@ class RedisStreams:
             if not found and await self._lift(keys=[key], args=[after]):
                 self._log.warning("stream was behind and has been lifted", shard_id=shard_id)
         except (RedisError, OSError) as error:
+            heed_cancellation(error)
             raise MailboxUnavailable from error
         return [self._parcel(entry_id, fields) for _, rows in found for entry_id, fields in rows]
 
@@ -138,6 +140,7 @@ class RedisStreams:
                 stream_key(shard_id), minid=f"{ms}-{int(number) + 1}", approximate=False
             )
         except (RedisError, OSError) as error:
+            heed_cancellation(error)
             raise MailboxUnavailable from error
 
     async def answer(self, gateway: str, answers: Sequence[tuple[int, Reply | Fault]]) -> None:
@@ -148,6 +151,7 @@ class RedisStreams:
                 pipeline.pexpire(key, ANSWERS_KEPT_MS)
                 await pipeline.execute()
         except (RedisError, OSError) as error:
+            heed_cancellation(error)
             raise MailboxUnavailable from error
 
     async def answers(self, gateway: str) -> list[tuple[int, Reply | Fault]]:
@@ -156,6 +160,7 @@ class RedisStreams:
                 BLOCK_MS / 1000, 1, answers_key(gateway), direction="LEFT", count=READ_MAX
             )
         except (RedisError, OSError) as error:
+            heed_cancellation(error)
             raise MailboxUnavailable from error
         messages = found[1] if found else []
         return [told for message in messages for told in self._told(message)]

@@ -3,6 +3,7 @@
 A refusal rolls its transaction back: it leaves nothing behind.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias, TypeVar
@@ -29,6 +30,14 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a connection that is just being cut off
 )
+
+
+def heed_cancellation(error: BaseException) -> None:
+    """Raise CancelledError where we are cancelled: a connection that is lost at that moment raises
+    an error of its own instead, and whoever waits for our end would wait for ever."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 class Undone(Exception):
