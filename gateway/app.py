@@ -12,7 +12,7 @@ from aiohttp import web
 
 from engine.runtime.faults import Fault
 from gateway.answers import CODE
-from gateway.auth import Principal, forbidden, unauthenticated
+from gateway.auth import CREDENTIAL_HEADER, Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
 from gateway.ports import PORTS, READINESS, Ports, Readiness
 from gateway.problems import Problem, of_fault, told
@@ -47,7 +47,7 @@ class Edge:
         route = self._declared.get(request.match_info.route)
         principal = None
         try:
-            principal = self.ports.credentials.principal(request.headers)
+            principal = self.ports.credentials.principal(request.headers.get(CREDENTIAL_HEADER))
             self.limit(principal, request.remote)
             if route is not None and route.roles is not None:
                 _guard(route, principal)

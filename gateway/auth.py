@@ -7,7 +7,7 @@ look-up and not a signature.
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 
 from joserfc import jwt
@@ -18,6 +18,7 @@ from msgspec import Struct
 from engine.commands import Caller, Role
 from gateway.problems import Problem
 
+CREDENTIAL_HEADER = "Authorization"
 ALGORITHM = "HS256"
 REMEMBERED_MAX = 100_000
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
@@ -69,9 +70,10 @@ class Credentials:
             claims |= {"enrolled": True, "gate": principal.gate}
         return jwt.encode({"alg": ALGORITHM}, claims, self._key, algorithms=[ALGORITHM])
 
-    def principal(self, headers: Mapping[str, str]) -> Principal | None:
-        """Who asks, or None without a credential. Raises Problem 401 on one that is not good."""
-        header = headers.get("Authorization")
+    def principal(self, header: str | None) -> Principal | None:
+        """Who asks, by the header Authorization; None without one. Raises Problem 401 on one that
+        is not good.
+        """
         if header is None:
             return None
         found = self._verified.get(header)

@@ -13,6 +13,7 @@ from msgspec import Struct
 from engine.commands import Command
 from engine.ids import shard_of
 from engine.replies import Reply
+from engine.runtime.asking import ReplyTo, ask
 from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
 from engine.runtime.ports import Clock, Observer, Parcel, Streams
 
@@ -25,7 +26,7 @@ Call = tuple[int, str, Command]
 
 
 class _Waiting(Struct, gc=False):
-    future: asyncio.Future[Reply]
+    reply_to: ReplyTo
     until_s: float
 
 
@@ -68,24 +69,25 @@ class RemoteMailbox:
 
     def ask(self, sale_id: str, command: Command) -> asyncio.Future[Reply]:
         """The sale's durable answer. Raises a Fault, now or when awaited, where there is none."""
+        return ask(self.post, sale_id, command)
+
+    def post(self, sale_id: str, command: Command, reply_to: ReplyTo) -> None:
+        """Have `reply_to` called with the answer. Raises a Fault where it can't be taken."""
         if self._away:
             raise MailboxUnavailable
         if len(self._waiting) >= self._waiting_max:
             raise MailboxFull
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
         number = next(self._numbers)
-        self._waiting[number] = _Waiting(future, self._clock.monotonic_s() + self._letter_ttl_s)
+        self._waiting[number] = _Waiting(reply_to, self._clock.monotonic_s() + self._letter_ttl_s)
         shard_id = shard_of(sale_id, self._shards)
         call = (number, sale_id, command)
         if shard_id in self._gathered:
             self._gathered[shard_id].append(call)
         else:
             self._gathered[shard_id] = [call]
-            sender = loop.create_task(self._send(shard_id))
+            sender = asyncio.create_task(self._send(shard_id))
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        return future
 
     async def run(self) -> None:
         """Fetch answers until cancelled; then all who wait hear that nobody knows."""
@@ -151,9 +153,5 @@ class RemoteMailbox:
     def _answer(self, numbers: list[int], outcome: Reply | Fault) -> None:
         for number in numbers:
             waiting = self._waiting.pop(number, None)
-            if waiting is None or waiting.future.done():
-                continue
-            if isinstance(outcome, Fault):
-                waiting.future.set_exception(outcome)
-            else:
-                waiting.future.set_result(outcome)
+            if waiting is not None:
+                waiting.reply_to(outcome)
