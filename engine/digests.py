@@ -37,13 +37,19 @@ class Digests:
         order_id = self._id_begins + rows[begin + _ORDER : begin + _NUMBER].hex()
         return order_id, rows[begin + _NUMBER] << 8 | rows[begin + _NUMBER + 1]
 
-    def add(self, digest: bytes, order_random: bytes, number: int = 0) -> None:
-        """`order_random`: what tells the order from others of its sale."""
-        row = digest[1:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
+    def add(self, digest: bytes, order_random: bytes, number: int = 0) -> bool:
+        """`order_random`: what tells the order from others of its sale. False where the digest is
+        there already, and stays what it was.
+        """
+        known = digest[1:DIGEST_BYTES]
+        row = known + order_random + number.to_bytes(_NUMBER_BYTES, "big")
         bucket = digest[0] << 5 | digest[1] >> 3
         rows = self._rows_by_bucket.get(bucket)
+        if rows is not None and _place(rows, known) >= 0:
+            return False
         self._rows_by_bucket[bucket] = row if rows is None else rows + row
         self._count += 1
+        return True
 
     def extend(self, entries: list[bytes]) -> None:
         """Several, as `entry` makes them."""

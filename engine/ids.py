@@ -16,6 +16,7 @@ Ids are made of random hex handed in by the caller (chance is an argument here):
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 
 _EVENT = re.compile(r"evt_[0-9a-f]{16}")
 _ORDER = re.compile(r"ord_[0-9a-f]{36}")
@@ -121,6 +122,7 @@ def token_text(token: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+@lru_cache(maxsize=4096)
 def shard_of(event: str, shards: int) -> int:
     """The shard that an event's sale lives in, fixed for the life of the installation."""
     return zlib.crc32(event.encode()) % shards

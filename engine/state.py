@@ -193,12 +193,11 @@ class State:
         view: OrderView | None = None,
     ) -> None:
         """`payment`: which of the order's payments the first answer was about."""
-        digest = key.digest
-        if self.keys.find(digest) is not None:
-            self._forget_early(digest)
-        keys.remember(found, key, at_ms, payment, view)
         order_random = ids.order_random(found.order_id)
-        self.keys.add(digest, order_random)
+        if not self.keys.add(key.digest, order_random):
+            self._forget_early(key.digest)
+            self.keys.add(key.digest, order_random)
+        keys.remember(found, key, at_ms, payment, view)
         self.keys_by_age.add(at_ms, order_random)
 
     def _forget_early(self, digest: bytes) -> None:

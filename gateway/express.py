@@ -241,22 +241,21 @@ class Connection(web.RequestHandler):
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
         self._lane.answered(asking, answer)
-        if self.transport is not None:
-            self.transport.write(written(answer))
-            self._keep_alive()
-            self._wake()
-
-    def _keep_alive(self) -> None:
-        close_time = self._loop.time() + self._keepalive_timeout
-        self._next_keepalive_close_time = close_time
+        if self.transport is None:
+            return
+        self.transport.write(written(answer))
+        close_time = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+        self._wake()
 
     def _wake(self) -> None:
         """The connection's task goes on with what has come meanwhile, or to its end."""
-        self._unhide()
-        waiter = self._waiter
-        if waiter is None or waiter.done():
+        waiter = self._resting
+        if waiter is None:  # it began, or will, while the request was served, and sees to it itself
+            return
+        self._waiter, self._resting = waiter, None
+        if waiter.done():
             return
         if self._force_close or self._close:
             waiter.cancel()
@@ -280,24 +279,32 @@ def _is_archived(reply: Reply) -> bool:
 
 def written(answer: Answer) -> bytes:
     """The answer as HTTP/1.1."""
-    head = _head(answer.status, answer.content_type, answer.retry_after_s, answer.replayed)
-    date = _date(int(time.time()))
-    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (head, date, len(answer.body), answer.body)
+    body = answer.body
+    head = _head(
+        answer.status,
+        answer.content_type,
+        answer.retry_after_s,
+        answer.replayed,
+        int(time.time()),
+    )
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
-@lru_cache(maxsize=256)
-def _head(status: int, content_type: str, retry_after_s: int | None, replayed: bool) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {content_type}"]
+@lru_cache(maxsize=64)
+def _head(
+    status: int, content_type: str, retry_after_s: int | None, replayed: bool, second: int
+) -> bytes:
+    """All but the length of the body."""
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"Date: {formatdate(second, usegmt=True)}",
+        f"Content-Type: {content_type}",
+    ]
     if retry_after_s is not None:
         lines.append(f"Retry-After: {retry_after_s}")
     if replayed:
         lines.append(f"{REPLAYED_HEADER}: true")
-    return "\r\n".join([*lines, "Date: "]).encode()
-
-
-@lru_cache(maxsize=4)
-def _date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()
+    return "\r\n".join([*lines, "Content-Length: "]).encode()
 
 
 async def serve(

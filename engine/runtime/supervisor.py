@@ -118,13 +118,13 @@ class Supervisor:
             raise NotOwner
         if self._stopping:
             raise SaleUnavailable
-        if self.recovering:
+        now_s = self._clock.monotonic_s()
+        if self._committer.recovering_at(now_s):
             raise JournalUnavailable
         ttl_s = self._limits.letter_ttl_s
         if deadline_ms is not None:
             ttl_s = min(ttl_s, (deadline_ms - self._clock.now_ms()) / 1000)
-        until_s = self._clock.monotonic_s() + ttl_s
-        shard.offer(Letter(sale_id, command, until_s, reply_to, arrival))
+        shard.offer(Letter(sale_id, command, now_s + ttl_s, reply_to, arrival))
         self._work.set()
 
     @property
