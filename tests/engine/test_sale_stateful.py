@@ -62,10 +62,10 @@ def once_there_is(what: str) -> Callable[[Any], Any]:
 class SaleMachine(SaleWitness):
     # Buyers.
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(reentry=st.booleans())
+    def open(self, reentry: bool) -> None:
         self.ask(self.stage.place_order())
-        event = stage.event_terms(STARTS_AT_MS)
+        event = stage.event_terms(STARTS_AT_MS, reentry=reentry)
         self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY)))
 
     @rule(wanted=selections, buyer=st.sampled_from([BUYER, STRANGER]), named=st.integers(-9, 6))
@@ -305,11 +305,16 @@ class SaleMachine(SaleWitness):
         gate=gates,
         device=st.integers(1, 2),
         override=st.sampled_from([False] * 3 + [True]),
+        leaving=st.booleans(),
     )
-    def scan(self, i: int, gate: str | None, device: int, override: bool) -> None:
+    def scan(self, i: int, gate: str | None, device: int, override: bool, leaving: bool) -> None:
         device_id = f"device-{device}"
         scan = self.stage.check_in(
-            pick(self.tokens, i), device_id=device_id, gate=gate, override=override
+            pick(self.tokens, i),
+            device_id=device_id,
+            gate=gate,
+            override=override,
+            leaving=leaving,
         )
         self.scans.append((scan.device_id, scan.nonce))
         self.ask(scan)
@@ -332,7 +337,10 @@ class SaleMachine(SaleWitness):
     @rule(
         scans=st.lists(
             st.tuples(
-                which, which, st.sampled_from(list(ScanResult)[:1] * 4 + [*ScanResult]), gates
+                which,
+                which,
+                st.sampled_from([ScanResult.ADMIT] * 4 + [ScanResult.EXIT] * 2 + [*ScanResult]),
+                gates,
             ),
             max_size=5,
         ),
@@ -392,10 +400,13 @@ class SaleMachine(SaleWitness):
     @rule(
         starts_in_ms=st.sampled_from([0, 2 * HOUR_MS, 30 * DAY_MS]),
         gates=st.sampled_from([None, (), (NORTH, VIP_ONLY)]),
+        reentry=st.booleans(),
     )
-    def configure_doors(self, starts_in_ms: int, gates: tuple[c.Gate, ...] | None) -> None:
+    def configure_doors(
+        self, starts_in_ms: int, gates: tuple[c.Gate, ...] | None, reentry: bool
+    ) -> None:
         version = self.stage.version()
-        event = stage.event_terms(NOON_MS + starts_in_ms)
+        event = stage.event_terms(NOON_MS + starts_in_ms, reentry=reentry)
         change = c.ConfigureGates(version, gates) if gates else c.ConfigureEvent(version, event)
         self.ask(change)
 
