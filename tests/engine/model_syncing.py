@@ -30,14 +30,15 @@ class ModelSyncing(ModelBooks):
         if not known:
             return "unknown"
         ticket, device_id = known[0], kept.device_id
-        if any(scan.at_ms >= end for end in self._token_ends(ticket, scan.token_digest)):
-            return "late_invalid"
         first = min(ticket.told, key=lambda told: told.told_at_ms, default=None)
         holder = ticket.admitted_online_by or (first.device_id if first else None)
         again = device_id == holder or device_id in ticket.told_by
+        if scan.told == "ADMIT":
+            ticket.told_by.add(device_id)
+        if any(scan.at_ms >= end for end in self._token_ends(ticket, scan.token_digest)):
+            return "late_invalid"
         if scan.told != "ADMIT":
             return "duplicate" if again and scan.told == "ALREADY_ADMITTED" else "recorded"
-        ticket.told_by.add(device_id)
         kept.told_at_ms = scan.at_ms
         if ticket.admitted_online_by is None:
             ticket.told.append(kept)
