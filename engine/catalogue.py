@@ -139,6 +139,7 @@ class Tier(Struct, frozen=True):
     sale_start: datetime
     sale_end: datetime
     max_per_order: int
+    max_per_buyer: int | None = None
 
 
 class Event(Struct, frozen=True):
@@ -224,6 +225,7 @@ def tier_terms(tier: Tier) -> TierTerms:
         to_ms(tier.sale_start),
         to_ms(tier.sale_end),
         tier.max_per_order,
+        tier.max_per_buyer,
     )
 
 

@@ -53,6 +53,7 @@ class TierTerms(Struct, frozen=True, array_like=True, gc=False):
     sale_start_ms: int
     sale_end_ms: int
     per_order_max: int
+    per_buyer_max: int | None = None  # over all orders; None: as many as there are
 
 
 class Gate(Struct, frozen=True, array_like=True, gc=False):

@@ -103,6 +103,18 @@ class Auditor:
     def money_returned(self) -> int:
         return sum(sum(order.refunds.values()) for order in self.orders.values())
 
+    def taken(self, tier_id: str, buyer_id: str) -> int:
+        """What a buyer holds and has bought of a tier."""
+        own = [order for order in self.orders.values() if order.placed.buyer_id == buyer_id]
+        lines = [i for o in own if o.holds for i in o.placed.items if i.tier_id == tier_id]
+        alive = sum(t.alive and t.tier_id == tier_id for o in own for t in o.tickets)
+        return sum(item.quantity for item in lines) + alive
+
+    def _may_have(self, buyer_id: str, items: tuple[f.Item, ...], entry: f.Entry) -> None:
+        for item in items:
+            most = self.tiers[item.tier_id].per_buyer_max
+            assert most is None or self.taken(item.tier_id, buyer_id) + item.quantity <= most, entry
+
     # Facts.
 
     def hear(self, entry: f.Entry) -> None:
@@ -226,6 +238,7 @@ class Auditor:
             own = fact.offer.quantity if fact.offer is not None and offered else 0
             waited_for = self.waitlist.waiting(item.tier_id)
             assert item.quantity <= own or not waited_for, entry
+        self._may_have(fact.buyer_id, fact.items, entry)
         self._uses(fact.key.digest, entry)
         self.orders[fact.order_id] = AuditedOrder(fact)
 

@@ -132,6 +132,18 @@ class ModelBooks:
     def line(self, tier_id: str) -> list[ModelEntry]:
         return [e for e in self.entries if e.tier_id == tier_id and e.status == "WAITING"]
 
+    def taken(self, tier_id: str, buyer_id: str) -> int:
+        """What a buyer holds and has bought of a tier, whoever holds the tickets now."""
+        own = [o for o in self.orders.values() if o.buyer_id == buyer_id]
+        pending = [o.lines.get(tier_id, (0, 0))[0] for o in own if o.status == "PENDING"]
+        return sum(pending) + sum(t.tier_id == tier_id and t.alive for o in own for t in o.tickets)
+
+    def too_many(self, tier_id: str, buyer_id: str, quantity: int) -> dict[str, object] | None:
+        most, held = self.tiers[tier_id].per_buyer_max, self.taken(tier_id, buyer_id)
+        if most is None or held + quantity <= most:
+            return None
+        return {"tier_id": tier_id, "max_per_buyer": most, "held": held}
+
     def public(self, tier_id: str) -> int:
         return 0 if self.line(tier_id) else self.free(tier_id)
 

@@ -53,9 +53,17 @@ def terms(
     sale_start_ms: int = NOON_MS - DAY_MS,
     sale_end_ms: int = NOON_MS + DAY_MS,
     per_order_max: int = 6,
+    per_buyer_max: int | None = None,
 ) -> c.TierTerms:
     return c.TierTerms(
-        tier_id, tier_id.upper(), price_minor, quantity, sale_start_ms, sale_end_ms, per_order_max
+        tier_id,
+        tier_id.upper(),
+        price_minor,
+        quantity,
+        sale_start_ms,
+        sale_end_ms,
+        per_order_max,
+        per_buyer_max,
     )
 
 

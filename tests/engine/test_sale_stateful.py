@@ -34,7 +34,14 @@ from tests.engine.stage import (
 TIERS = (
     terms(FLOOR, quantity=6, per_order_max=4, sale_end_ms=NOON_MS + 90 * DAY_MS),
     terms(BALCONY, quantity=3, per_order_max=3, price_minor=9000, sale_start_ms=NOON_MS + 1),
-    terms(GUEST, quantity=4, per_order_max=2, price_minor=0, sale_end_ms=NOON_MS + 90 * DAY_MS),
+    terms(
+        GUEST,
+        quantity=4,
+        per_order_max=2,
+        per_buyer_max=3,
+        price_minor=0,
+        sale_end_ms=NOON_MS + 90 * DAY_MS,
+    ),
 )
 NORTH, VIP_ONLY = c.Gate("north", ()), c.Gate("vip", (BALCONY,))
 STARTS_AT_MS = NOON_MS + 4 * HOUR_MS + 5 * MINUTE_MS  # the doors open at 12:05
@@ -390,11 +397,20 @@ class SaleMachine(SaleWitness):
 
     # The catalogue, which makes legal steps only.
 
-    @rule(tier=st.sampled_from(TIERS), quantity=st.integers(0, 9), price=st.integers(0, 2))
-    def configure_tier(self, tier: c.TierTerms, quantity: int, price: int) -> None:
+    @rule(
+        tier=st.sampled_from(TIERS),
+        quantity=st.integers(0, 9),
+        price=st.integers(0, 2),
+        each=st.sampled_from([None, None, 1, 3]),
+    )
+    def configure_tier(
+        self, tier: c.TierTerms, quantity: int, price: int, each: int | None
+    ) -> None:
         name = f"{tier.name} {self.steps}"
         price_minor = tier.price_minor * price
-        changed = replace(tier, name=name, quantity=quantity, price_minor=price_minor)
+        changed = replace(
+            tier, name=name, quantity=quantity, price_minor=price_minor, per_buyer_max=each
+        )
         self.ask(c.ConfigureTier(self.stage.version(), changed))
 
     @rule(

@@ -47,6 +47,7 @@ TIER_FIELDS = {
     "sale_start",
     "sale_end",
     "max_per_order",
+    "max_per_buyer",
 }
 BOOKING_FIELDS = {
     "booking_id",
