@@ -12,7 +12,7 @@ from aiohttp import web
 
 from engine.runtime.faults import Fault
 from gateway.answers import CODE
-from gateway.auth import CREDENTIAL_HEADER, Principal, forbidden, unauthenticated
+from gateway.auth import Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
 from gateway.ports import PORTS, READINESS, Ports, Readiness
 from gateway.problems import Problem, of_fault, told
@@ -47,12 +47,13 @@ class Edge:
         route = self._declared.get(request.match_info.route)
         principal = None
         try:
-            principal = self.ports.credentials.principal(request.headers.get(CREDENTIAL_HEADER))
+            principal = self.ports.credentials.principal(request.headers)
             self.limit(principal, request.remote)
             if route is not None and route.roles is not None:
                 _guard(route, principal)
             if principal is not None and principal.enrolled:
                 await self.ports.fleet.check(principal.subject)
+                self.ports.fleet.hear(principal.subject, request.headers)
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)

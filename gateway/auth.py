@@ -7,7 +7,7 @@ look-up and not a signature.
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from joserfc import jwt
@@ -18,7 +18,6 @@ from msgspec import Struct
 from engine.commands import Caller, Role
 from gateway.problems import Problem
 
-CREDENTIAL_HEADER = "Authorization"
 ALGORITHM = "HS256"
 REMEMBERED_MAX = 100_000
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
@@ -70,10 +69,12 @@ class Credentials:
             claims |= {"enrolled": True, "gate": principal.gate}
         return jwt.encode({"alg": ALGORITHM}, claims, self._key, algorithms=[ALGORITHM])
 
-    def principal(self, header: str | None) -> Principal | None:
-        """Who asks, by the header Authorization; None without one. Raises Problem 401 on one that
-        is not good.
+    def principal(self, headers: Mapping[str, str]) -> Principal | None:
+        """Who asks, or None without a credential. Raises Problem 401 on one that is not good.
+
+        `headers` are found by their names in lower case.
         """
+        header = headers.get("authorization")
         if header is None:
             return None
         found = self._verified.get(header)

@@ -88,17 +88,19 @@ class Lane:
 
     def understood(self, connection: "Connection", request: Plain, body: bytes) -> _Asking | None:
         """The call, if it may go through here."""
-        edge, began_s = self.edge, time.perf_counter()
+        edge, headers, began_s = self.edge, request.headers, time.perf_counter()
         lit = self._lit_by_end.get(request.end)
         if lit is None:
             return None
         try:
-            principal = edge.ports.credentials.principal(request.credential)
+            principal = edge.ports.credentials.principal(headers)
             if principal is None or principal.role not in lit.roles:
                 return None
-            if principal.enrolled and not edge.ports.fleet.allows(principal.subject):
-                return None
-            call = Call(request.path, request.event_id, request.key, body, principal, edge.ports)
+            if principal.enrolled:
+                if not edge.ports.fleet.allows(principal.subject):
+                    return None
+                edge.ports.fleet.hear(principal.subject, headers)
+            call = Call(request.path, request.event_id, headers, body, principal, edge.ports)
             command = lit.hot.command(call)
             edge.limit(principal, None)
         except Exception:  # what is wrong with it is told the ordinary way, a bug too

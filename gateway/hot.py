@@ -4,7 +4,7 @@ Plain functions of the request and the reply, so that a request may be served wi
 task and an aiohttp request of its own (`gateway.express`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -19,12 +19,12 @@ from gateway.ports import Ports
 class Call(Struct, gc=False):
     """A request about an event, with all of its body. `path` and `event_id` as they came.
 
-    `key`: its idempotency key's header.
+    `headers` are found by their names in lower case.
     """
 
     path: str
     event_id: str
-    key: str | None
+    headers: Mapping[str, str]
     body: bytes
     principal: Principal
     ports: Ports

@@ -5,10 +5,11 @@ that names the path of the field.
 """
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -69,27 +70,37 @@ def encoded(value: object, status: int = 200, *, replayed: bool = False) -> Answ
     return Answer(status, _encoder.encode(value), replayed=replayed)
 
 
-def idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key:
+class Asked(Protocol):
+    """What an idempotency key is made of, beside body and caller.
+
+    `headers` are found by their names in lower case.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key:
     """Raises Problem 400 `idempotency_key_required` without the header, `malformed_request` on
     one that is not 1-128 visible ASCII characters."""
-    return needed_key(request.headers.get(KEY_HEADER), request.path, body, principal)
-
-
-def optional_idempotency_key(request: web.Request, body: bytes, principal: Principal) -> Key | None:
-    text = request.headers.get(KEY_HEADER)
-    return None if text is None else needed_key(text, request.path, body, principal)
-
-
-def needed_key(text: str | None, path: str, body: bytes, principal: Principal) -> Key:
-    """The same of what stands in the header."""
-    if text is None:
+    key = optional_idempotency_key(request, body, principal)
+    if key is None:
         raise Problem(
             400, "idempotency_key_required", f"this request needs the header {KEY_HEADER}"
         )
+    return key
+
+
+def optional_idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key | None:
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
     if not (1 <= len(text) <= 128 and text.isascii() and text.isprintable() and " " not in text):
         raise malformed(f"{KEY_HEADER}: 1 to 128 visible ASCII characters")
     caller = f"{principal.digest}\0{text}".encode()
-    what = b"%b\0%b" % (path.encode(), body)
+    what = b"%b\0%b" % (request.path.encode(), body)
     return Key(blake2b(caller, digest_size=16).digest(), blake2b(what, digest_size=16).digest())
 
 

@@ -1,7 +1,7 @@
 """Requests in their plainest form, read without a parser.
 
-    POST path HTTP/1.1, headers of a name, ": " and printable ASCII, each name once;
-    a Content-Length, so many bytes, and nothing behind them
+    POST path HTTP/1.1; headers of a name, ": " and printable ASCII, no space around it, each name
+    once; a Content-Length, so many bytes, and nothing behind them
 
 Whatever is sent otherwise, be it right or wrong, is left to aiohttp's parser. So nothing is lenient
 here: where two readers understand a request differently, one can be smuggled in another.
@@ -16,7 +16,7 @@ PART_BYTES_MAX = 16_384  # of a request that waits for its rest, and is read ane
 
 _HEAD = re.compile(
     rb"POST (/v1/events/(evt_[0-9a-f]{16})/([a-z]+)) HTTP/1\.1"
-    rb"((?:\r\n[A-Za-z0-9-]++: [ -~]*+)++)\r\n\r\n"
+    rb"((?:\r\n[A-Za-z0-9-]++: (?! )[ -~]*+(?<! ))++)\r\n\r\n"
 )
 _FRAMED_OTHERWISE = frozenset(
     ("transfer-encoding", "content-encoding", "expect", "upgrade", "trailer")
@@ -24,15 +24,14 @@ _FRAMED_OTHERWISE = frozenset(
 
 
 class Plain(Struct, gc=False):
-    """`end`: of the path, behind the event's id. `credential`, `key`: the headers Authorization
-    and Idempotency-Key. `body` None: the rest of it is still to come.
+    """`end`: of the path, behind the event's id. `headers` by their names in lower case. `body`
+    None: the rest of it is still to come.
     """
 
     path: str
     event_id: str
     end: str
-    credential: str | None
-    key: str | None
+    headers: dict[str, str]
     body: bytes | None
 
 
@@ -42,7 +41,7 @@ def read(data: bytes) -> Plain | None:
     if found is None or found.end() > HEAD_BYTES_MAX:
         return None
     path, event_id, end, told = found.groups()
-    lines = told.decode().split("\r\n")  # before the first one is nothing
+    lines = told.decode().split("\r\n")[1:]
     headers = {}
     for line in lines:
         name, _, value = line.partition(": ")
@@ -58,14 +57,8 @@ def read(data: bytes) -> Plain | None:
     whole = _is_whole(body, headers.get("content-length", ""))
     if whole is None:
         return None
-    return Plain(
-        path.decode(),
-        event_id.decode(),
-        end.decode(),
-        headers.get("authorization"),
-        headers.get("idempotency-key"),
-        body if whole else None,
-    )
+    names = path.decode(), event_id.decode(), end.decode()
+    return Plain(*names, headers, body if whole else None)
 
 
 def _is_whole(body: bytes, told: str) -> bool | None:

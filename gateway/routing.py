@@ -8,7 +8,6 @@ from msgspec import Struct
 from engine.commands import Role
 from gateway.auth import Principal
 from gateway.hot import Call, Hot
-from gateway.http import KEY_HEADER
 from gateway.ports import PORTS, Ports
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,7 +63,7 @@ async def call_of(request: web.Request) -> Call:
     return Call(
         request.path,
         request.match_info["event_id"],
-        request.headers.get(KEY_HEADER),
+        request.headers,
         await request.read(),
         principal_of(request),
         ports_of(request),

@@ -17,7 +17,7 @@ from engine.lifecycle import EventStatus, Step
 from engine.planning import refuse_caller, refuse_change
 from engine.rejections import Rejection
 from gateway import exporting
-from gateway.auth import CREDENTIAL_HEADER, forbidden, unauthenticated
+from gateway.auth import forbidden, unauthenticated
 from gateway.catalogue import (
     Catalogue,
     Currency,
@@ -60,6 +60,7 @@ class _Details(Body, frozen=True, kw_only=True):
     currency: Currency | UnsetType = UNSET
     setup_hours_before: Hours = 0
     teardown_hours_after: Hours = 0
+    reentry: bool = False
 
 
 class NewEvent(_Details, frozen=True, kw_only=True):
@@ -146,7 +147,7 @@ async def read(request: web.Request) -> web.Response:
 async def list_newest(request: web.Request) -> web.StreamResponse:
     """The public's list, or with `mine=true` an organizer's own: as a file, too."""
     ports = ports_of(request)
-    viewer = ports.credentials.principal(request.headers.get(CREDENTIAL_HEADER))
+    viewer = ports.credentials.principal(request.headers)
     caller = viewer.caller if viewer is not None else None
     page_after: _PageAfter = partial(ports.catalogue.events, caller)
     if _wants_own(request):
@@ -225,7 +226,7 @@ def _hidden(request: web.Request, event: Event) -> bool:
     """A draft is for its organizer alone."""
     if event.status is not EventStatus.DRAFT:
         return False
-    viewer = ports_of(request).credentials.principal(request.headers.get(CREDENTIAL_HEADER))
+    viewer = ports_of(request).credentials.principal(request.headers)
     return viewer is None or refuse_caller(event, viewer.caller) is not None
 
 

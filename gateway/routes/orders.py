@@ -34,7 +34,6 @@ from gateway.http import (
     encoded,
     idempotency_key,
     instant,
-    needed_key,
     page,
     page_cursor,
     page_limit,
@@ -116,7 +115,7 @@ async def place_order(request: web.Request) -> web.Response:
 def _wanted(call: Call) -> PlaceOrder:
     body = decode_bytes(call.body, OrderBody)
     buyer_id = buyer_for(call.principal, body.buyer_id)
-    key = needed_key(call.key, call.path, call.body, call.principal)
+    key = idempotency_key(call, call.body, call.principal)
     if not ids.is_event(call.event_id):
         raise refusal(Rejection(Reason.UNKNOWN_EVENT))
     order_id = ids.order_id(call.event_id, os.urandom(ids.ORDER_RANDOM_BYTES))

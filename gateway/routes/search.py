@@ -13,7 +13,6 @@ from engine.catalogue import Category
 from engine.commands import Role
 from engine.finding import Facets, Mark, Point, Search, Sort, Suggestion
 from engine.rejections import Reason, Rejection
-from gateway.auth import CREDENTIAL_HEADER
 from gateway.http import PAGE_DEFAULT, PAGE_MAX, answer, page_limit
 from gateway.ports import Ports
 from gateway.problems import malformed, refused, unprocessable
@@ -101,7 +100,7 @@ def _now(ports: Ports) -> datetime:
 async def _tastes(request: web.Request, search: Search) -> tuple[tuple[Category, float], ...]:
     """What the signed-in buyer itself likes, as of the first page; of nobody else."""
     ports = ports_of(request)
-    principal = ports.credentials.principal(request.headers.get(CREDENTIAL_HEADER))
+    principal = ports.credentials.principal(request.headers)
     if principal is None or principal.role is not Role.BUYER or search.sort is not Sort.RELEVANCE:
         return ()
     mark = search.after
