@@ -98,6 +98,7 @@ def is_deposit(payment: str) -> bool:
     return _DEPOSIT.fullmatch(payment) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_event(text: str) -> bool:
     return _EVENT.fullmatch(text) is not None
 

@@ -10,4 +10,4 @@ def subtotal_minor(item: Item) -> int:
 
 
 def total_minor(items: Iterable[Item]) -> int:
-    return sum(item.quantity * item.unit_price_minor for item in items)
+    return sum([item.quantity * item.unit_price_minor for item in items])

@@ -39,7 +39,7 @@ from gateway.answers import REPLAYED_HEADER, Answer
 from gateway.app import Edge
 from gateway.hot import Call, Hot
 from gateway.launcher import BACKLOG
-from gateway.plain import Plain
+from gateway.plain import Head
 from gateway.problems import told
 from gateway.routing import Route
 
@@ -86,10 +86,10 @@ class Lane:
         self._replies: list[tuple[_Asking, Reply | Fault]] = []
         self._soon = asyncio.get_running_loop().call_soon
 
-    def understood(self, connection: "Connection", request: Plain, body: bytes) -> _Asking | None:
+    def understood(self, connection: "Connection", head: Head, body: bytes) -> _Asking | None:
         """The call, if it may go through here."""
-        edge, headers, began_s = self.edge, request.headers, time.perf_counter()
-        lit = self._lit_by_end.get(request.end)
+        edge, headers, began_s = self.edge, head.headers, time.perf_counter()
+        lit = self._lit_by_end.get(head.end)
         if lit is None:
             return None
         try:
@@ -100,7 +100,7 @@ class Lane:
                 if not edge.ports.fleet.allows(principal.subject):
                     return None
                 edge.ports.fleet.hear(principal.subject, headers)
-            call = Call(request.path, request.event_id, headers, body, principal, edge.ports)
+            call = Call(head.path, head.event_id, headers, body, principal, edge.ports)
             command = lit.hot.command(call)
             edge.limit(principal, None)
         except Exception:  # what is wrong with it is told the ordinary way, a bug too
@@ -167,14 +167,16 @@ class Connection(web.RequestHandler):
         request = plain.read(data)
         if request is None:
             self._pass_on(data)
-        elif request.body is None:
+            return
+        head, body = request
+        if body is None:
             self._part = data
+            return
+        asking = self._lane.understood(self, head, body)
+        if asking is None:
+            self._pass_on(data)
         else:
-            asking = self._lane.understood(self, request, request.body)
-            if asking is None:
-                self._pass_on(data)
-            else:
-                self._serve(asking)
+            self._serve(asking)
 
     def _pass_on(self, data: bytes) -> None:
         """To aiohttp."""
@@ -205,7 +207,7 @@ class Connection(web.RequestHandler):
             self._waiter, self._resting = self._resting, None
 
     def _serve(self, asking: _Asking) -> None:
-        self._hide()
+        self._resting, self._waiter = self._waiter, None
         self._serving = True
         self._request_in_progress = True  # a shutdown waits for it
         try:

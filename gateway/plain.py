@@ -8,40 +8,59 @@ here: where two readers understand a request differently, one can be smuggled in
 """
 
 import re
+from functools import lru_cache
 
 from msgspec import Struct
 
 HEAD_BYTES_MAX = 8_190  # aiohttp's own limit for a line
 PART_BYTES_MAX = 16_384  # of a request that waits for its rest, and is read anew with each piece
 
+_HEADS_KEPT = 1_024
+
+_BEGINS = b"POST /v1/events/"
 _HEAD = re.compile(
     rb"POST (/v1/events/(evt_[0-9a-f]{16})/([a-z]+)) HTTP/1\.1"
-    rb"((?:\r\n[A-Za-z0-9-]++: (?! )[ -~]*+(?<! ))++)\r\n\r\n"
+    rb"((?:\r\n[A-Za-z0-9-]++: (?! )[ -~]*+(?<! ))++)"
 )
 _FRAMED_OTHERWISE = frozenset(
     ("transfer-encoding", "content-encoding", "expect", "upgrade", "trailer")
 )
 
 
-class Plain(Struct, gc=False):
-    """`end`: of the path, behind the event's id. `headers` by their names in lower case. `body`
-    None: the rest of it is still to come.
-    """
+class Head(Struct, frozen=True, gc=False):
+    """`end`: of the path, behind the event's id. `headers` by their names in lower case."""
 
     path: str
     event_id: str
     end: str
     headers: dict[str, str]
-    body: bytes | None
+    length: str
 
 
-def read(data: bytes) -> Plain | None:
-    """What was sent since the end of the request before, if it begins like a plain one."""
-    found = _HEAD.match(data)
-    if found is None or found.end() > HEAD_BYTES_MAX:
+def read(data: bytes) -> tuple[Head, bytes | None] | None:
+    """What was sent since the end of the request before, if it begins like a plain one: its head,
+    and its body, or None where the rest of that is still to come.
+    """
+    at = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX + 4) if data.startswith(_BEGINS) else -1
+    if at < 0:
         return None
-    path, event_id, end, told = found.groups()
-    lines = told.decode().split("\r\n")[1:]
+    told = data[:at]
+    # With a key of its own a head is never sent again; a scanner's is the same with every scan.
+    head = _head(told) if b"\r\nIdempotency-Key: " in told else _head_again(told)
+    if head is None:
+        return None
+    body = data[at + 4 :]
+    if head.length == str(len(body)):
+        return head, body
+    return (head, None) if _is_waited_for(head.length, len(body)) else None
+
+
+def _head(told: bytes) -> Head | None:
+    found = _HEAD.fullmatch(told)
+    if found is None:
+        return None
+    path, event_id, end, block = found.groups()
+    lines = block.decode().split("\r\n")[1:]
     headers = {}
     for line in lines:
         name, _, value = line.partition(": ")
@@ -53,17 +72,12 @@ def read(data: bytes) -> Plain | None:
         or headers.get("connection", "keep-alive").lower() != "keep-alive"
     ):
         return None
-    body = data[found.end() :]
-    whole = _is_whole(body, headers.get("content-length", ""))
-    if whole is None:
-        return None
-    names = path.decode(), event_id.decode(), end.decode()
-    return Plain(*names, headers, body if whole else None)
+    length = headers.get("content-length", "")
+    return Head(path.decode(), event_id.decode(), end.decode(), headers, length)
 
 
-def _is_whole(body: bytes, told: str) -> bool | None:
-    """None: it is not what the Content-Length tells, or too much to be waited for here."""
-    if told == str(len(body)):
-        return True
-    waited_for = 1 <= len(told) <= 5 and told.isdigit() and len(body) < int(told) < PART_BYTES_MAX
-    return False if waited_for else None
+_head_again = lru_cache(_HEADS_KEPT)(_head)
+
+
+def _is_waited_for(length: str, come: int) -> bool:
+    return 1 <= len(length) <= 5 and length.isdigit() and come < int(length) < PART_BYTES_MAX
