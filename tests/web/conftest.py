@@ -48,9 +48,16 @@ async def browser(film: Path) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def phones(browser: Browser, server: Server, film: Path) -> AsyncIterator[Phones]:  # noqa: F811
+    film.write_bytes(blank())
     made = Phones(browser, server.url, film)
     yield made
     await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tapped(phones: Phones) -> Phone:
+    """One whose requests the test can hold, change and lose: a service worker would hide them."""
+    return await phones.new(service_workers="block")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

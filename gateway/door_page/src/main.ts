@@ -146,7 +146,8 @@ async function begin(): Promise<void> {
   if (!window.isSecureContext) return notice(wording.say("insecure"));
   listen();
   warmUp();
-  void navigator.serviceWorker?.register("/door/sw.js", { scope: "/door" });
+  // Without it the page works on, but can't be opened without a network.
+  navigator.serviceWorker?.register("/door/sw.js", { scope: "/door" }).catch(() => {});
   void navigator.storage?.persist?.();
   notice(wording.say("elsewhere"));
   // Two windows would keep two minds of who is in: the second waits until the first is closed.
