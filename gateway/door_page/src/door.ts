@@ -118,6 +118,7 @@ export class Door {
   private announce(judgement: Judgement, tookMs: number): void {
     if (this.ended) return;
     if (judgement.scan) this.scans.push(judgement.scan);
+    if (judgement.scan?.result === "ADMIT") this.sync.oneMore();
     this.announcement.show(judgement, this.device.profile === "supervisor", tookMs);
     this.show();
   }

@@ -55,9 +55,14 @@ export function openMore(
     ...(more.supervisor ? supervisors : []),
     plain(wording.say("scans"), () => more.scans()),
     ...(more.bound || more.gates.length === 0 ? [] : [gates(wording, more)]),
-    choice(wording.say("sound"), [["on", "✓"], ["off", "–"]], preferences.sound ? "on" : "off", (on) => {
-      preferences.sound = on === "on";
-    }),
+    choice(
+      wording.say("sound"),
+      (["on", "off"] as const).map((one) => [one, wording.say(one)]),
+      preferences.sound ? "on" : "off",
+      (chosen: "on" | "off") => {
+        preferences.sound = chosen === "on";
+      },
+    ),
     choice(
       wording.say("theme"),
       (["dark", "light", "auto"] as const).map((one) => [one, wording.say(`theme_${one}`)]),

@@ -48,6 +48,11 @@ export class Sync {
     return Date.now() + this.offsetMs;
   }
 
+  /** Somebody has been let in here; the next count has it from the server. */
+  oneMore(): void {
+    if (this.admitted !== null) this.admitted += 1;
+  }
+
   /** A question had no answer: scans are judged here until a turn has gone well. */
   silent(): void {
     if (this.online) {
