@@ -8,9 +8,8 @@ A refusal or a read that follows from memory alone goes out without an append on
 trust that nobody else owns the shard; else the journal is asked whether it is ours still.
 
 An append ends in one of three ways. Committed: the answers go out. Fenced: another node owns the
-shard, it is unloaded and all who wait hear NotOwner. Unknown: the shards are acquired anew from our
-own epochs, with that the question is settled for ever, and the journal answers what the connection
-did not.
+shard, it is unloaded and all who wait hear NotOwner. Unknown: `committing` finds out, and memory is
+loaded afresh.
 """
 
 import asyncio
@@ -23,6 +22,8 @@ from engine.commands import Command, Sweep
 from engine.ids import shard_of
 from engine.replies import Reply
 from engine.runtime.actor import Actor, Letter
+from engine.runtime.caretaking import Caretaker
+from engine.runtime.committing import Committer, FoundOut
 from engine.runtime.faults import (
     DeadlinePassed,
     Fault,
@@ -32,15 +33,11 @@ from engine.runtime.faults import (
     SaleDied,
     SaleUnavailable,
 )
-from engine.runtime.forgetting import Forgetter
 from engine.runtime.inbox import Arrival
 from engine.runtime.limits import Limits
-from engine.runtime.loading import Loader
 from engine.runtime.ports import Batch, Clock, Grant, Journal, Observer, SnapshotStore
-from engine.runtime.saving import Saver
 from engine.runtime.shard import Shard
 from engine.runtime.turn import Part
-from engine.runtime.wakes import Wakes
 
 
 class Supervisor:
@@ -55,7 +52,6 @@ class Supervisor:
         limits: Limits,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._journal = journal
         self._clock = clock
         self._observer = observer
         self._shards = shards
@@ -65,25 +61,24 @@ class Supervisor:
         self._trusted_until_s = -math.inf
         self._in_flight: list[Part] = []
         self._tasks = asyncio.TaskGroup()
-        self._wakes = Wakes()
         self._work = asyncio.Event()
         self._turned = asyncio.Event()  # set, and replaced, at the end of every turn
-        self._loads: set[asyncio.Task[None]] = set()
-        self._ticked = False
-        self._recovering = False
-        self._appending_since_s = math.inf
         self._stopping = False
-        self._loader = Loader(
+        self._committer = Committer(
+            journal=journal,
+            clock=clock,
+            observer=observer,
+            limits=limits,
+            abandoned=lambda: self._stopping and not self.depth,
+        )
+        self._caretaker = Caretaker(
             journal=journal,
             snapshots=snapshots,
             clock=clock,
             observer=observer,
-            loads_max=limits.loads_max,
-            deaths_max=limits.deaths_max,
-        )
-        self._saver = Saver(snapshots=snapshots, clock=clock, observer=observer, spawn=self._spawn)
-        self._forgetter = Forgetter(
-            saver=self._saver, wakes=self._wakes, clock=clock, idle_ms=limits.idle_ms
+            limits=limits,
+            spawn=self._spawn,
+            work=self._work,
         )
 
     # -- the way in ------------------------------------------------------------------------
@@ -132,9 +127,8 @@ class Supervisor:
 
     @property
     def recovering(self) -> bool:
-        """The journal is away: what an append did is not known yet, and nothing is taken in."""
-        hangs_s = self._clock.monotonic_s() - self._appending_since_s
-        return self._recovering or hangs_s > self._limits.append_slow_s
+        """The journal is away, and nothing is taken in."""
+        return self._committer.recovering
 
     @property
     def depth(self) -> int:
@@ -203,9 +197,8 @@ class Supervisor:
                     await self._work.wait()
                     self._work.clear()
                     await self._take_turn()
-                for task in (ticking, *self._loads):
-                    task.cancel()
-                await self._saver.finish(self._alive())
+                ticking.cancel()
+                await self._caretaker.finish(self._shard_by_id.values())
         finally:
             self._stopping = True
             for part in self._in_flight:
@@ -217,11 +210,6 @@ class Supervisor:
         """Take nothing more in; `run` ends once every letter has its answer."""
         self._stopping = True
         self._work.set()
-
-    def _alive(self) -> list[Actor]:
-        shards = self._shard_by_id.values()
-        actors = [actor for shard in shards for actor in shard.actor_by_sale.values()]
-        return [actor for actor in actors if actor.state is not None]
 
     def _remind(self, sale_id: str) -> None:
         shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
@@ -236,15 +224,13 @@ class Supervisor:
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(self._limits.tick_s)
-            now_ms = self._clock.now_ms()
-            for sale_id in self._wakes.take_due(now_ms):
+            for sale_id in self._caretaker.tick():
                 self._remind(sale_id)
             now_s = self._clock.monotonic_s()
             for part in self._in_flight:
                 part.answer_late(now_s)
             for shard in self._shard_by_id.values():
                 shard.answer_overdue(now_s)
-            self._ticked = True
             self._work.set()
 
     # -- a turn ----------------------------------------------------------------------------
@@ -254,7 +240,7 @@ class Supervisor:
         self._in_flight = [self._decide(shard) for shard in busy]
         await self._commit(self._in_flight)
         self._in_flight = []
-        self._tend()
+        self._caretaker.tend(self._shard_by_id.values())
         self._turned.set()
         self._turned = asyncio.Event()
         if any(shard.has_work for shard in busy):
@@ -268,7 +254,7 @@ class Supervisor:
             actor = shard.actor(sale_id)
             if actor.state is None:
                 actor.reminded = True
-                self._ensure_loaded(shard, actor)
+                self._caretaker.load(shard, actor)
             else:
                 sweep = Sweep(
                     limits.sweep_orders_max, self._random(32), limits.finished_order_kept_ms
@@ -282,7 +268,7 @@ class Supervisor:
             actor = shard.actor(letter.sale_id)
             if actor.state is None:
                 shard.park(letter)
-                self._ensure_loaded(shard, actor)
+                self._caretaker.load(shard, actor)
                 continue
             reply = self._handle(part, actor, letter.command, now_ms)
             if isinstance(reply, SaleDied):
@@ -306,7 +292,7 @@ class Supervisor:
         actor.loading = True  # not before this turn is durable
         actor.reminded = True
         part.broken.append(actor)
-        self._loader.died(actor.sale_id, bug)
+        self._caretaker.died(actor, bug)
 
     async def _commit(self, parts: list[Part]) -> None:
         trusted = self._clock.monotonic_s() < self._trusted_until_s  # asked after deciding
@@ -316,9 +302,7 @@ class Supervisor:
             must_ask = part.answers and not trusted
             (writing if part.entries or part.from_afar or must_ask else silent).append(part)
         if writing:
-            self._appending_since_s = self._clock.monotonic_s()
             await self._append(writing)
-            self._appending_since_s = math.inf
         else:
             await asyncio.sleep(0)  # a storm of refusals must not starve those who ask
         for part in silent:
@@ -328,11 +312,9 @@ class Supervisor:
         began = time.perf_counter()
         batches = [part.batch() for part in parts]
         letters = sum(len(part.answers) for part in self._in_flight)
-        try:
-            committed = await self._journal.append(batches)
-        except (JournalUnavailable, OutcomeUnknown) as fault:
-            self._observer.journal_failed(fault)
-            await self._recover(parts, batches)
+        committed = await self._committer.append(batches)
+        if not isinstance(committed, frozenset):
+            self._resume(parts, batches, committed)
             return
         for part, batch in zip(parts, batches, strict=True):
             if batch.shard_id in committed:
@@ -351,100 +333,31 @@ class Supervisor:
             return
         for actor in part.changed.values():
             actor.journal_seq = shard.last_seq
-            self._saver.lags(actor)
-            self._schedule(shard, actor)
+            self._caretaker.changed(shard, actor)
         part.deliver()
         for actor in part.broken:
             actor.loading = False
-            self._ensure_loaded(shard, actor)
+            self._caretaker.load(shard, actor)
 
     def _lose(self, part: Part) -> None:
         """Fenced: what this turn decided for the shard never was."""
         part.refuse(NotOwner())
         self._unload(part.shard)
 
-    # -- the unknown end -------------------------------------------------------------------
-
-    async def _recover(self, parts: list[Part], batches: list[Batch]) -> None:
-        """Take the shards of a doubtful append anew until it is known what became of it."""
-        while (known := await self._find_out(batches)) is None:
-            self._recovering = True
-            if self._stopping and not self.depth:
-                for part in parts:
-                    part.shard.close(NotOwner())
-                return
-            await self._clock.sleep(self._limits.acquire_retry_s)
-        self._recovering = False
-        grant_by_shard, landed = known
-        for part, batch, stands in zip(parts, batches, landed, strict=True):
+    def _resume(self, parts: list[Part], batches: list[Batch], found: FoundOut | None) -> None:
+        """After an append in doubt: memory is worth nothing, whatever became of it."""
+        if found is None:
+            for part in parts:
+                part.shard.close(NotOwner())
+            return
+        for part, batch, stands in zip(parts, batches, found.stands, strict=True):
             if stands:
                 part.shard.committed(batch)
                 part.deliver()
-            self._resume(part, grant_by_shard.get(batch.shard_id))
-
-    async def _find_out(self, batches: list[Batch]) -> tuple[dict[int, Grant], list[bool]] | None:
-        held = [Grant(batch.shard_id, batch.epoch, batch.seq) for batch in batches]
-        try:
-            grants = await self._journal.reacquire(held)
-            landed = [bool(b.entries) and await self._journal.landed(b) for b in batches]
-        except (JournalUnavailable, OutcomeUnknown) as fault:
-            self._observer.journal_failed(fault)
-            return None
-        return {grant.shard_id: grant for grant in grants}, landed
-
-    def _resume(self, part: Part, grant: Grant | None) -> None:
-        if grant is None or part.shard.lost:
-            self._lose(part)
-            return
-        part.shard.resume(grant, part.undecided())
-        for actor in (*part.changed.values(), *part.broken):
-            self._remind(actor.sale_id)
-
-    # -- between turns ---------------------------------------------------------------------
-
-    def _ensure_loaded(self, shard: Shard, actor: Actor) -> None:
-        if not actor.loading:
-            actor.loading = True
-            task = self._spawn(self._load(shard, actor))
-            self._loads.add(task)
-            task.add_done_callback(self._loads.discard)
-
-    async def _load(self, shard: Shard, actor: Actor) -> None:
-        sale_id = actor.sale_id
-        fault = await self._loader.load(actor, shard.grant)
-        if shard.actor_by_sale.get(sale_id) is not actor:
-            actor.state = None  # forgotten while it was loading; its letters went elsewhere
-            return
-        actor.loading = False
-        self._work.set()
-        letters = shard.unpark(sale_id)
-        if fault is not None:
-            shard.forget(actor)
-            if actor.reminded:
-                self._wakes.set(sale_id, self._clock.now_ms() + self._limits.reload_ms)
-            for letter in letters:
-                shard.answer(letter, fault)
-            return
-        actor.reminded = False
-        shard.put_back(letters)
-        self._saver.lags(actor)
-        self._schedule(shard, actor)
-        self._forgetter.met(shard, actor)
-
-    def _schedule(self, shard: Shard, actor: Actor) -> None:
-        """Know of the sale's next deadline."""
-        deadline_ms = actor.next_sweep_ms(self._limits.finished_order_kept_ms)
-        if deadline_ms is None:
-            return
-        if deadline_ms <= self._clock.now_ms():
-            shard.remind(actor.sale_id)
-        else:
-            self._wakes.set(actor.sale_id, deadline_ms)
-
-    def _tend(self) -> None:
-        """Snapshots and forgetting, at the only time when all that memory holds is durable."""
-        if self._ticked:
-            self._ticked = False
-            self._saver.tick()
-            self._forgetter.forget_some(self._shard_by_id.values())
-        self._saver.send_some()
+            grant = found.grant_by_shard.get(batch.shard_id)
+            if grant is None or part.shard.lost:
+                self._lose(part)
+                continue
+            part.shard.resume(grant, part.undecided())
+            for actor in (*part.changed.values(), *part.broken):
+                self._remind(actor.sale_id)

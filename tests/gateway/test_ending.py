@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.node import _cancel
+from gateway.parts.process import cancel
 
 
 async def test_work_that_takes_its_end_for_a_failure_is_ended_all_the_same() -> None:
@@ -24,6 +24,6 @@ async def test_work_that_takes_its_end_for_a_failure_is_ended_all_the_same() -> 
     task = asyncio.create_task(lives_through_failures())
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        await _cancel(task)
+        await cancel(task)
     assert task.cancelled()
     assert ends == 3

@@ -118,7 +118,7 @@ class Member:
             tasks.create_task(self.remote.run())
 
     async def stop(self) -> None:
-        """As `gateway/node.py` does it."""
+        """As `gateway/node.py` and its parts do it."""
         await self.ownership.resign()
         self.supervisor.stop()
         await self._deciding

@@ -108,10 +108,10 @@ def _sizes(node: Node) -> int:
     """How much the node remembers of any sale."""
     supervisor = node.supervisor
     memories: list[Sized] = [
-        supervisor._wakes._at_ms_by_sale,
-        supervisor._saver._lagging,
-        supervisor._forgetter._strangers,
-        supervisor._loader._deaths,
+        supervisor._caretaker._wakes._at_ms_by_sale,
+        supervisor._caretaker._saver._lagging,
+        supervisor._caretaker._forgetter._strangers,
+        supervisor._caretaker._loader._deaths,
     ]
     for shard in supervisor._shard_by_id.values():
         memories += [shard.actor_by_sale, shard._parked_by_sale, shard._due]

@@ -1,4 +1,4 @@
-"""One process: the engine and the gateway of a node, joined as `gateway/node.py` joins them.
+"""One process: the engine and the gateway of a node, joined as `gateway/parts` joins them.
 
 It lives in a `Life` of the loop, so it can be paused and killed at any of its steps. Clients reach
 it as by HTTP: from outside nothing of it is called, only left at its door.

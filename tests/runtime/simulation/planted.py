@@ -22,6 +22,7 @@ from engine.order import view
 from engine.replies import Decision, Reply
 from engine.runtime import loading
 from engine.runtime.actor import Actor
+from engine.runtime.committing import FoundOut
 from engine.runtime.faults import Fault, JournalUnavailable
 from engine.runtime.inbox import Inbox
 from engine.runtime.ownership import Ownership
@@ -82,22 +83,26 @@ def _expires_without_the_journal(
     return _handle(self, part, actor, command, now_ms)
 
 
-async def _keeps_memory_after_a_lost_append(
-    self: Supervisor, parts: list[Part], batches: list[Batch]
+def _keeps_memory_after_a_lost_append(
+    self: Supervisor, parts: list[Part], batches: list[Batch], found: FoundOut | None
 ) -> None:
     for part in parts:
-        part.shard.put_back(part.undecided())
+        shard = part.shard
+        if found is not None and shard.shard_id in found.grant_by_shard:
+            grant = found.grant_by_shard[shard.shard_id]
+            shard.epoch, shard.last_seq = grant.epoch, grant.last_seq
+        shard.put_back(part.undecided())
 
 
-async def _forgets_letters_of_an_unknown_append(
-    self: Supervisor, parts: list[Part], batches: list[Batch]
+def _forgets_letters_of_an_unknown_append(
+    self: Supervisor, parts: list[Part], batches: list[Batch], found: FoundOut | None
 ) -> None:
     for part in parts:
         part.answers.clear()
-    await _recover(self, parts, batches)
+    _resume(self, parts, batches, found)
 
 
-_recover = Supervisor._recover
+_resume = Supervisor._resume
 
 
 def _time_goes_back(self: Actor, command: Command, clock_ms: int) -> tuple[list[Entry], Reply]:
@@ -237,11 +242,11 @@ PLANTED = (
     Planted("expiry is not journaled", _patch(Supervisor, "_handle", _expires_without_the_journal)),
     Planted(
         "memory kept after a lost append",
-        _patch(Supervisor, "_recover", _keeps_memory_after_a_lost_append),
+        _patch(Supervisor, "_resume", _keeps_memory_after_a_lost_append),
     ),
     Planted(
         "letters of an unknown append forgotten",
-        _patch(Supervisor, "_recover", _forgets_letters_of_an_unknown_append),
+        _patch(Supervisor, "_resume", _forgets_letters_of_an_unknown_append),
     ),
     Planted("time goes back", _patch(Actor, "handle", _time_goes_back)),
     Planted("refusals are always trusted", _patch(Supervisor, "trust", _always_trusts)),
