@@ -98,6 +98,35 @@ async def test_a_phone_that_is_opened_without_a_network_works_on(phone: Phone, s
     assert await admitted(shop, event_id) == 2
 
 
+async def test_who_goes_out_may_come_back_with_a_network_or_without(
+    phone: Phone, shop: Shop
+) -> None:
+    event_id, (tier_id,) = await shop.on_sale(reentry=True)
+    (ticket,) = (await shop.bought(event_id, tier_id))["tickets"]
+    await phone.enrol(shop, event_id)
+
+    async def turn_and_scan() -> str:
+        if await phone.page.is_visible("#next"):
+            await phone.page.click("#next")
+        await phone.page.click("#out")
+        return (await phone.scan(ticket["token"])).result
+
+    assert (await phone.scan(ticket["token"])).result == "ADMIT"
+    assert await turn_and_scan() == "EXIT"
+    assert await turn_and_scan() == "ADMIT"
+    await phone.cut()
+    assert [await turn_and_scan() for _ in range(2)] == ["EXIT", "ADMIT"]
+    assert (await phone.scan(ticket["token"])).result == "ALREADY_ADMITTED"
+    await phone.shows("count-inside", "1 / 1")
+    await phone.mend()
+    lines = await history(shop, event_id)
+    results = [line["result"] for line in sorted(lines, key=lambda line: line["scanned_at"])]
+    assert results == ["ADMIT", "EXIT", "ADMIT", "EXIT", "ADMIT", "ALREADY_ADMITTED"]
+    doors = await shop.organize("GET", f"/v1/events/{event_id}/doors")
+    assert (doors.body["admitted"], doors.body["inside"]) == (3, 1)
+    assert await conflicts(shop, event_id) == []
+
+
 async def test_an_answer_that_takes_too_long_is_not_waited_for(phones: Phones, shop: Shop) -> None:
     event_id, (tier_id,) = await shop.on_sale()
     (ticket,) = (await shop.bought(event_id, tier_id))["tickets"]

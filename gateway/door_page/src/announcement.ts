@@ -1,15 +1,17 @@
 // The verdict, over the whole screen: told by colour, shape, word, sound and touch alike.
 
 import type { Judgement } from "./doorkeeper";
+import { passes } from "./judging";
 import { at } from "./page";
 import type { Signals } from "./signals";
 import type { Verdict } from "./words";
 import type { Wording } from "./wording";
 
-const ADMIT_SHOWN_MS = 2_500; // the others stay until somebody has looked
+const PASS_SHOWN_MS = 2_500; // the others stay until somebody has looked
 const SHAPE: Record<Verdict["result"], string> = {
   ADMIT: "M60 6a54 54 0 1 1 0 108 54 54 0 0 1 0-108zM34 62l18 18 35-39",
   ALREADY_ADMITTED: "M60 10 114 106H6zM60 44v28M60 88v2",
+  EXIT: "M70 14H18v92h52M50 60h56M84 36l24 24-24 24",
   INVALID: "M38 6h44l32 32v44l-32 32H38L6 82V38zM40 40l40 40M80 40 40 80",
   UNDECIDED: "M10 10h100v100H10zM44 46a16 16 0 1 1 22 15c-4 2-6 5-6 10M60 86v2",
 };
@@ -49,8 +51,8 @@ export class Announcement {
     requestAnimationFrame(() => {
       screen.dataset["ms"] = (performance.now() - tookMs).toFixed(1);
     });
-    if (verdict.result === "ADMIT") {
-      this.timer = window.setTimeout(() => this.dismiss(), ADMIT_SHOWN_MS);
+    if (passes(verdict.result)) {
+      this.timer = window.setTimeout(() => this.dismiss(), PASS_SHOWN_MS);
     }
   }
 

@@ -42,7 +42,10 @@ export class Api {
   async answer(method: string, path: string, asking: Asking = {}): Promise<Response> {
     const { body, withinMs = WITHIN_MS } = asking;
     const headers: Record<string, string> = { ...asking.headers };
-    if (this.token !== null) headers["Authorization"] = `Bearer ${this.token}`;
+    if (this.token !== null) {
+      headers["Authorization"] = `Bearer ${this.token}`;
+      headers["Device-Clock"] = new Date().toISOString();
+    }
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const request: RequestInit = {
       method,

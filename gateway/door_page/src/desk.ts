@@ -69,7 +69,7 @@ export class Desk {
 
   private attendee(one: Attendee): Node {
     const wording = this.wording();
-    const kind = { VALID: "go", USED: "amber", CANCELLED: "no", TRANSFERRED: "no" }[one.status];
+    const kind = { VALID: "go", OUT: "go", USED: "amber", CANCELLED: "no", TRANSFERRED: "no" }[one.status];
     const time = one.checked_in_at ? wording.time(one.checked_in_at) : "";
     const status = made("span", { className: kind, textContent: wording.say(`status_${one.status}`) });
     const name = made("b", { textContent: one.attendee_name ?? one.attendee_email ?? one.ticket_id });

@@ -50,6 +50,7 @@ export class Door {
     private readonly roll: Roll,
     ledger: Ledger,
     private gate: string | null,
+    private leaving: boolean,
     private scans: Scan[], // the latest last
   ) {
     const { store, signals, preferences } = house;
@@ -67,7 +68,8 @@ export class Door {
       serverNow: () => this.sync.serverNow(),
       silent: () => this.sync.silent(),
       told: () => this.sync.wake(),
-      comeIn: (judgement) => this.announce(judgement, performance.now()),
+      leaving: () => this.leaving,
+      pass: (judgement) => this.announce(judgement, performance.now()),
     });
   }
 
@@ -77,7 +79,7 @@ export class Door {
     const [roll, scans] = await Promise.all([Roll.load(store, device), store.scans()]);
     const ledger = new Ledger(scans, roll.head?.askedAt ?? -Infinity);
     const gate = device.gate ?? (await store.gate());
-    return new Door(house, device, roll, ledger, gate, scans);
+    return new Door(house, device, roll, ledger, gate, await store.leaving(), scans);
   }
 
   start(): void {
@@ -88,6 +90,7 @@ export class Door {
     at("override").onclick = () => this.override();
     at("alarm").onclick = () => void this.openAlarms();
     at("type").onclick = () => this.type();
+    at("out").onclick = () => void this.turnAround();
     at("more").onclick = () => this.openMore();
     void this.sync.run();
     this.show();
@@ -118,7 +121,7 @@ export class Door {
   private announce(judgement: Judgement, tookMs: number): void {
     if (this.ended) return;
     if (judgement.scan) this.scans.push(judgement.scan);
-    if (judgement.scan?.result === "ADMIT") this.sync.oneMore();
+    if (judgement.scan) this.sync.passed(judgement.scan.result);
     this.announcement.show(judgement, this.device.profile === "supervisor", tookMs);
     this.show();
   }
@@ -138,7 +141,9 @@ export class Door {
     const state = {
       online: this.sync.online,
       waiting: this.scans.filter((scan) => scan.waiting).length,
-      inside: this.sync.admitted,
+      inside: this.sync.inside,
+      reentry: this.roll.head?.doors.reentry ?? false,
+      leaving: this.leaving,
       living: this.roll.living,
       here: this.scans.filter((scan) => scan.result === "ADMIT" && !scan.undone).length,
       alarms: this.scans.filter(isAlarming).length,
@@ -205,6 +210,13 @@ export class Door {
       scans: () => openScans(sheet, this.house.wording(), "scans", this.scans.toReversed()),
       remove: () => void this.end(false),
     });
+  }
+
+  /** To the way out, or in again. */
+  private async turnAround(): Promise<void> {
+    this.leaving = !this.leaving;
+    await this.house.store.keepLeaving(this.leaving);
+    this.show();
   }
 
   private async chooseGate(gate: string | null): Promise<void> {

@@ -9,7 +9,7 @@
 
 import { type Api, Revoked, Silent } from "./api";
 import { canBeToken } from "./codes";
-import { judge, late, verdictOf } from "./judging";
+import { judge, late, passes, verdictOf } from "./judging";
 import type { Ledger } from "./ledger";
 import type { Roll } from "./roll";
 import { hashOf } from "./signature";
@@ -30,15 +30,16 @@ export interface Judgement {
 
 export interface Surroundings {
   gate(): string | null;
+  leaving(): boolean; // this is the way out
   online(): boolean;
   serverNow(): number;
   silent(): void; // the server has not answered in time
   told(): void; // a scan waits to be told
-  comeIn(judgement: Judgement): void; // refused here, and let in by an answer that came late
+  pass(judgement: Judgement): void; // refused here, and let pass by an answer that came late
 }
 
 export class Doorkeeper {
-  private readonly unanswered = new Map<string, string>(); // nonce by hash, of those refused here
+  private readonly unanswered = new Map<string, string>(); // nonce by what was asked, if refused here
 
   constructor(
     private readonly api: Api,
@@ -57,7 +58,7 @@ export class Doorkeeper {
     }
     const hash = await hashOf(token);
     if (!this.around.online()) return this.alone(token, hash);
-    const nonce = this.unanswered.get(hash) ?? crypto.randomUUID();
+    const nonce = this.unanswered.get(this.asking(hash)) ?? crypto.randomUUID();
     const asked = this.ask(token, nonce);
     const answer = await Promise.race([asked, silence(PATIENCE_MS)]);
     if (answer !== null) return this.answered(token, hash, nonce, answer);
@@ -100,7 +101,17 @@ export class Doorkeeper {
   private question(token: string, nonce: string): Record<string, unknown> {
     const gate = this.around.gate();
     const scannedAt = new Date().toISOString();
-    return { token, nonce, scanned_at: scannedAt, ...(gate !== null && { gate }) };
+    return {
+      token,
+      nonce,
+      scanned_at: scannedAt,
+      ...(gate !== null && { gate }),
+      ...(this.around.leaving() && { direction: "exit" }),
+    };
+  }
+
+  private asking(hash: string): string {
+    return this.around.leaving() ? `${hash} exit` : hash;
   }
 
   /** The answer, or null for silence; a refusal of the call itself is one as well. */
@@ -121,7 +132,7 @@ export class Doorkeeper {
     nonce: string,
     answer: Answer,
   ): Promise<Judgement> {
-    this.unanswered.delete(hash);
+    this.unanswered.delete(this.asking(hash));
     const verdict = verdictOf(answer);
     const scan = this.scan(nonce, hash, verdict, { toldAt: Date.now() });
     this.ledger.note(scan);
@@ -141,6 +152,7 @@ export class Doorkeeper {
       doors: head.doors,
       tiers: head.tiers,
       gate: this.around.gate(),
+      leaving: this.around.leaving(),
       nowMs: this.around.serverNow(),
     });
     const scan = this.scan(crypto.randomUUID(), hash, verdict, {
@@ -148,7 +160,9 @@ export class Doorkeeper {
       ...(asked !== undefined && { asked }),
     });
     this.ledger.note(scan); // before anything is awaited: two cameras' worth of haste let in one
-    if (asked !== undefined && verdict.result !== "ADMIT") this.unanswered.set(hash, asked);
+    if (asked !== undefined && !passes(verdict.result)) {
+      this.unanswered.set(this.asking(hash), asked);
+    }
     await this.store.keepScan(scan);
     this.around.told();
     return { token, verdict, scan, offline: true };
@@ -161,7 +175,7 @@ export class Doorkeeper {
     if (what === "tell") return; // the refusal may come of our own scan, told meanwhile
     const known = await this.answered(token, scan.hash, nonce, answer);
     await this.store.dropScan(scan.nonce);
-    if (what === "come_in") this.around.comeIn(known);
+    if (what === "pass") this.around.pass(known);
   }
 
   private scan(

@@ -6,30 +6,44 @@ import type { Answer, Doors, Result, Scan, Tier, Verdict } from "./words";
 
 export interface Knowledge {
   ticket: Ticket | undefined;
-  own: Scan | undefined; // by which this phone let the ticket in
+  own: Scan | undefined; // the last by which this phone let the ticket in or out
   doors: Doors;
   tiers: readonly Tier[];
   gate: string | null;
+  leaving: boolean;
   nowMs: number; // by the server's clock, as far as it is known
 }
 
 export type Judged = Verdict & { result: Result };
 
 export function judge(known: Knowledge): Judged {
-  const { ticket, own } = known;
+  const { ticket, own, leaving } = known;
   if (ticket === undefined) return { result: "INVALID", reason: "unknown_token" };
   const named = known.tiers[ticket.tier]?.name;
   const tier = named === undefined ? {} : { tier: named };
-  const reason = whyInvalid(ticket, known);
+  const isIn = own === undefined ? ticket.status === "USED" : own.result === "ADMIT";
+  const reason = leaving ? whyNoExit(ticket, isIn, known.doors) : whyInvalid(ticket, known);
   if (reason !== null) return { result: "INVALID", reason, ...tier };
-  if (own !== undefined) return { result: "ALREADY_ADMITTED", ...tier, ...firstTime(own) };
-  return { result: ticket.status === "USED" ? "ALREADY_ADMITTED" : "ADMIT", ...tier };
+  if (leaving) return { result: "EXIT", ...tier };
+  if (!isIn) return { result: "ADMIT", ...tier };
+  return { result: "ALREADY_ADMITTED", ...tier, ...(own && firstTime(own)) };
+}
+
+/** Whoever is in may leave, and whose ticket is good. */
+function whyNoExit(ticket: Ticket, isIn: boolean, doors: Doors): string | null {
+  if (!doors.reentry) return "no_reentry";
+  return isIn ? null : whyWorthless(ticket, doors);
+}
+
+function whyWorthless(ticket: Ticket, doors: Doors): string | null {
+  if (doors.cancelled) return "event_cancelled";
+  if (ticket.status === "CANCELLED") return "refunded";
+  return ticket.status === "TRANSFERRED" ? "transferred" : null;
 }
 
 function whyInvalid(ticket: Ticket, { doors, gate, nowMs }: Knowledge): string | null {
-  if (doors.cancelled) return "event_cancelled";
-  if (ticket.status === "CANCELLED") return "refunded";
-  if (ticket.status === "TRANSFERRED") return "transferred";
+  const worthless = whyWorthless(ticket, doors);
+  if (worthless !== null) return worthless;
   if (nowMs < Date.parse(doors.opens_at)) return "not_open";
   const admitted = doors.gates.find((one) => one.name === gate)?.tiers ?? [];
   if (admitted.length > 0 && !admitted.includes(ticket.tier)) return "tier_not_admitted";
@@ -57,10 +71,14 @@ export function verdictOf(answer: Answer): Judged {
  * The answer to a question came after the phone had judged alone.
  *
  * `moot`: both say the same, the server knows the scan, and what was judged here need not be told.
- * `come_in`: the server has let in whom the phone refused, so in they may come. `tell`: the phone
- * let in whom the server refuses; told of it, the server says what is wrong with that.
+ * `pass`: the server lets pass whom the phone refused, so pass they may. `tell`: the phone let pass
+ * whom the server refuses; told of it, the server says what is wrong with that.
  */
-export function late(here: Result, there: Result): "moot" | "come_in" | "tell" {
-  if ((here === "ADMIT") === (there === "ADMIT")) return "moot";
-  return there === "ADMIT" ? "come_in" : "tell";
+export function late(here: Result, there: Result): "moot" | "pass" | "tell" {
+  if (passes(here) === passes(there)) return "moot";
+  return passes(there) ? "pass" : "tell";
+}
+
+export function passes(result: Verdict["result"]): boolean {
+  return result === "ADMIT" || result === "EXIT";
 }

@@ -1,8 +1,9 @@
-// Whom this phone has let in, as long as no manifest says so yet. Pure.
+// Whom this phone has let in or out, as long as no manifest says so yet. Pure.
 //
 // A manifest that was asked for after the server knew of a scan knows better than the phone, an
 // undone admission too: then the phone's own word has served its time.
 
+import { passes } from "./judging";
 import type { Scan } from "./words";
 
 export class Ledger {
@@ -15,8 +16,11 @@ export class Ledger {
     }
   }
 
+  /** The latest of a ticket counts, in whatever order they are noted. */
   note(scan: Scan): void {
-    if (scan.result === "ADMIT" && !scan.undone) this.byHash.set(scan.hash, scan);
+    const known = this.byHash.get(scan.hash);
+    const later = known === undefined || known.at <= scan.at;
+    if (passes(scan.result) && !scan.undone && later) this.byHash.set(scan.hash, scan);
   }
 
   forget(hash: string): void {

@@ -20,7 +20,6 @@ const sheet = new Sheet();
 const light = matchMedia("(prefers-color-scheme: light)");
 let wording = new Wording(preferences.language);
 let door: Door | null = null;
-const code = codeInAddress();
 let enrolmentKey = crypto.randomUUID();
 
 const camera = new Camera(at("video"), {
@@ -82,6 +81,7 @@ function tellEnrolment(phrase: NotEnrolled["phrase"] | null): void {
 async function work(store: Store): Promise<void> {
   const device = await store.device();
   if (device === undefined) return invite();
+  codeInAddress(); // a phone that is set up needs none, and shows none
   const house: House = {
     store,
     sheet,
@@ -104,7 +104,10 @@ async function work(store: Store): Promise<void> {
   await camera.start();
 }
 
+/** By the code in the address, which is taken out of it in any case. */
 function invite(): void {
+  const code = codeInAddress();
+  if (door) return;
   askForCode();
   if (code === null) return;
   at<HTMLInputElement>("code").value = code.replace(/(.{4})(?=.)/g, "$1-");
@@ -138,6 +141,7 @@ function listen(): void {
     if (door) door.scanned(text, performance.now());
     else void setUp(text);
   });
+  window.addEventListener("hashchange", invite); // scanned while the page is open
   light.addEventListener("change", restyle);
 }
 

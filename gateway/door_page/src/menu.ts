@@ -132,7 +132,7 @@ function choice<T extends string>(
 /** Times, verdicts and what became of them; of nobody by name. */
 export function openScans(sheet: Sheet, wording: Wording, heading: Phrase, scans: readonly Scan[]): void {
   const lines = scans.slice(0, SHOWN_MAX).map((scan) => {
-    const kind = { ADMIT: "go", ALREADY_ADMITTED: "amber", INVALID: "no" }[scan.result];
+    const kind = { ADMIT: "go", EXIT: "go", ALREADY_ADMITTED: "amber", INVALID: "no" }[scan.result];
     return line(
       made("b", { className: kind, textContent: wording.say(scan.result) }),
       wording.time(scan.at),

@@ -14,12 +14,17 @@ const TUNE: Record<Kind, Note[]> = {
     { hz: 520, at: 0, lasts: 0.14, shape: "triangle" },
     { hz: 520, at: 0.2, lasts: 0.14, shape: "triangle" },
   ],
+  EXIT: [
+    { hz: 1320, at: 0, lasts: 0.09, shape: "sine" },
+    { hz: 880, at: 0.1, lasts: 0.16, shape: "sine" },
+  ],
   INVALID: [{ hz: 170, at: 0, lasts: 0.55, shape: "sawtooth" }],
   UNDECIDED: [{ hz: 330, at: 0, lasts: 0.3, shape: "triangle" }],
 };
 const VIBRATION_MS: Record<Kind, number[]> = {
   ADMIT: [60],
   ALREADY_ADMITTED: [120, 80, 120],
+  EXIT: [60],
   INVALID: [450],
   UNDECIDED: [200],
 };

@@ -7,11 +7,13 @@ import type { Phrase, Wording } from "./wording";
 const LINE_UP = "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2z";
 const LINE_DOWN = "M8 1.5 15 14.5H1z";
 
-/** `inside`: at all doors, null while unknown. `living`: tickets that are good. */
+/** `inside`: by all doors, null while unknown. `living`: tickets that are good. */
 export interface State {
   online: boolean;
   waiting: number;
   inside: number | null;
+  reentry: boolean;
+  leaving: boolean;
   living: number;
   here: number;
   alarms: number;
@@ -43,6 +45,10 @@ export function showState(state: State, wording: Wording): void {
   at("count-here").textContent = wording.count(state.here);
   at("count-waiting").textContent = wording.count(state.waiting);
   at("count-waiting").parentElement!.classList.toggle("some", state.waiting > 0);
+  const out = at("out");
+  out.hidden = !(state.reentry || state.leaving); // a phone at the way out must find back, too
+  out.setAttribute("aria-pressed", String(state.leaving));
+  document.body.classList.toggle("leaving", state.leaving);
   const alarm = at("alarm");
   alarm.hidden = state.alarms === 0;
   const many = state.alarms === 1 ? "alarm_one" : "alarm_some";

@@ -56,6 +56,14 @@ export class Store {
     await this.db.put("kept", gate, "gate");
   }
 
+  async leaving(): Promise<boolean> {
+    return (await this.db.get("kept", "leaving")) === true;
+  }
+
+  async keepLeaving(leaving: boolean): Promise<void> {
+    await this.db.put("kept", leaving, "leaving");
+  }
+
   async head(): Promise<ManifestHead | undefined> {
     return (await this.db.get("kept", "manifest")) as ManifestHead | undefined;
   }

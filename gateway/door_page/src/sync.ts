@@ -10,7 +10,7 @@ import { Forged, type Roll } from "./roll";
 import { NoEd25519 } from "./signature";
 import type { Store } from "./store";
 import { settled, told } from "./telling";
-import type { Device, Scan, Told } from "./words";
+import type { Device, Result, Scan, Told } from "./words";
 
 const EVERY_MS = 15_000;
 const TELL_WITHIN_MS = 30_000;
@@ -21,11 +21,11 @@ export interface Listener {
   revoked(): void;
 }
 
-/** `trust`: why the manifest is not believed, if it is not. `admitted`: at all doors. */
+/** `trust`: why the manifest is not believed, if it is not. `inside`: by all doors. */
 export class Sync {
   online = true;
   waiting = 0;
-  admitted: number | null = null;
+  inside: number | null = null;
   trust: "good" | "forged" | "unable" = "good";
   private failures = 0;
   private batch = SCANS_MAX;
@@ -48,9 +48,10 @@ export class Sync {
     return Date.now() + this.offsetMs;
   }
 
-  /** Somebody has been let in here; the next count has it from the server. */
-  oneMore(): void {
-    if (this.admitted !== null) this.admitted += 1;
+  /** Somebody came in or went out here; the next count has it from the server. */
+  passed(result: Result): void {
+    const change = { ADMIT: 1, EXIT: -1, ALREADY_ADMITTED: 0, INVALID: 0 }[result];
+    if (this.inside !== null) this.inside += change;
   }
 
   /** A question had no answer: scans are judged here until a turn has gone well. */
@@ -165,7 +166,7 @@ export class Sync {
     const response = await this.api.answer("GET", `/v1/events/${this.device.eventId}/doors`);
     const date = Date.parse(response.headers.get("Date") ?? "");
     if (Math.abs(date - this.serverNow()) > 2_000) this.offsetMs = date - Date.now();
-    this.admitted = ((await response.json()) as { admitted: number }).admitted;
+    this.inside = ((await response.json()) as { inside: number }).inside;
   }
 
   private async signs(): Promise<Record<string, string>> {

@@ -13,7 +13,8 @@ export interface Ticket {
 const BUCKETS = 256;
 const HASH_BYTES = 32;
 const ROW_BYTES = HASH_BYTES + 3; // hash, status, tier (big-endian)
-const STATUSES: readonly TicketStatus[] = ["VALID", "USED", "CANCELLED", "TRANSFERRED"];
+const STATUSES: readonly TicketStatus[] = ["VALID", "USED", "OUT", "CANCELLED", "TRANSFERRED"];
+const LIVING = 3; // the first of those
 
 export class Tickets {
   private readonly buckets: Uint8Array[];
@@ -61,7 +62,7 @@ export class Tickets {
   get living(): number {
     let count = 0;
     for (const rows of this.buckets) {
-      for (let at = HASH_BYTES; at < rows.length; at += ROW_BYTES) if (rows[at]! < 2) count++;
+      for (let at = HASH_BYTES; at < rows.length; at += ROW_BYTES) if (rows[at]! < LIVING) count++;
     }
     return count;
   }

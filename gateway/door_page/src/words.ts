@@ -1,8 +1,8 @@
 // The vocabulary of the doors: what the server says and what this page keeps. Data only.
 
-export type Result = "ADMIT" | "ALREADY_ADMITTED" | "INVALID";
+export type Result = "ADMIT" | "ALREADY_ADMITTED" | "INVALID" | "EXIT";
 export type Outcome = "recorded" | "duplicate" | "conflict" | "unknown" | "late_invalid";
-export type TicketStatus = "VALID" | "USED" | "CANCELLED" | "TRANSFERRED";
+export type TicketStatus = "VALID" | "USED" | "CANCELLED" | "TRANSFERRED" | "OUT";
 export type Profile = "scan" | "supervisor";
 
 /** This phone at one event. `gate`: bound to it. `publicKey`: the event's, raw Ed25519, base64url. */
@@ -20,6 +20,7 @@ export interface Device {
 export interface Doors {
   opens_at: string;
   cancelled: boolean;
+  reentry: boolean;
   gates: { name: string; tiers: number[] }[];
 }
 

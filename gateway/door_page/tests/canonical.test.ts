@@ -20,7 +20,7 @@ function signed(): Manifest {
     version: 3,
     cursor: "life-7",
     full: true,
-    doors: { opens_at: "2031-05-01T03:00:00.000Z", cancelled: false, gates: [] },
+    doors: { opens_at: "2031-05-01T03:00:00.000Z", cancelled: false, reentry: false, gates: [] },
     tiers: [{ tier_id: "t", name: "GENERAL" }],
     tickets: [["0".repeat(64), 0, "VALID"]] as Manifest["tickets"],
   };

@@ -14,6 +14,7 @@ const known = (more: Partial<Knowledge> = {}): Knowledge => ({
   doors: {
     opens_at: "2031-05-01T18:00:00Z",
     cancelled: false,
+    reentry: false,
     gates: [
       { name: "North", tiers: [] },
       { name: "Red carpet", tiers: [0] },
@@ -24,6 +25,7 @@ const known = (more: Partial<Knowledge> = {}): Knowledge => ({
     { tier_id: "b", name: "GENERAL" },
   ],
   gate: "North",
+  leaving: false,
   nowMs: OPENS,
   ...more,
 });
@@ -53,10 +55,23 @@ test("each refusal has its reason, in the server's order", () => {
   }
 });
 
+test("where one may come back, whoever is in or could be may leave and is let in again", () => {
+  const doors = { ...known().doors, reentry: true };
+  const leave = (more: Partial<Knowledge> = {}) => judge(known({ doors, leaving: true, ...more }));
+  assert.equal(leave({ own: scan() }).result, "EXIT");
+  assert.equal(leave({ doors: { ...doors, cancelled: true }, own: scan() }).result, "EXIT");
+  assert.equal(leave().result, "EXIT");
+  assert.equal(leave({ ticket: { tier: 1, status: "CANCELLED" } }).reason, "refunded");
+  assert.equal(leave({ doors: { ...doors, reentry: false }, own: scan() }).reason, "no_reentry");
+  const back = known({ doors, ticket: { tier: 1, status: "USED" }, own: scan({ result: "EXIT" }) });
+  assert.equal(judge(back).result, "ADMIT");
+  assert.equal(judge(known({ doors, ticket: { tier: 1, status: "OUT" } })).result, "ADMIT");
+});
+
 test("an answer that came late agrees, lets in after all, or must be told of", () => {
   assert.equal(late("ADMIT", "ADMIT"), "moot");
   assert.equal(late("INVALID", "ALREADY_ADMITTED"), "moot");
-  assert.equal(late("INVALID", "ADMIT"), "come_in");
+  assert.equal(late("INVALID", "ADMIT"), "pass");
   assert.equal(late("ADMIT", "INVALID"), "tell");
 });
 
@@ -67,6 +82,8 @@ test("the phone's own word counts until a manifest that knows better", () => {
   ledger.note(scan({ hash: "undone", undone: true }));
   const found = ["old", "new", "waiting", "refused", "undone"].map((hash) => ledger.find(hash)?.hash);
   assert.deepEqual(found, [undefined, "new", "waiting", undefined, undefined]);
+  ledger.note(scan({ hash: "waiting", at: OPENS, result: "EXIT" })); // told of late, it is no later
+  assert.equal(ledger.find("waiting")?.result, "ADMIT");
   ledger.settle(21);
   assert.equal(ledger.find("new"), undefined);
   assert.equal(ledger.find("waiting")?.hash, "waiting");
