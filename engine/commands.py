@@ -42,6 +42,7 @@ class EventTerms(Struct, frozen=True, array_like=True, gc=False):
     currency: str
     starts_at_ms: int
     ends_at_ms: int
+    reentry: bool = False  # who has left may come back
 
 
 class TierTerms(Struct, frozen=True, array_like=True, gc=False):
@@ -252,6 +253,8 @@ class CheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
     elsewhere: bool | None = None
     override: bool = False
     override_reason: str | None = None
+    leaving: bool = False
+    corrected_at_ms: int | None = None  # `scanned_at_ms` by our clock
 
 
 class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 
 from aiohttp import web
@@ -41,6 +42,7 @@ from gateway.ports import Projections
 from gateway.problems import malformed, refusal, refused, told
 from gateway.rendering import attendee_of
 from gateway.routing import DOORS, Route, call_of, ports_of, principal_of
+from gateway.times import clock_ms, corrected_ms
 
 _HOUR_MS = 60 * 60 * 1000
 _STREAM_PAUSE_S = 1.0
@@ -50,13 +52,25 @@ GateName = Annotated[str, Meta(min_length=1, max_length=64)]
 DeviceId = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,160}$")]
 
 
+class Direction(StrEnum):
+    ENTRY = "entry"
+    EXIT = "exit"
+
+
 class ScanBody(Body, frozen=True):
+    """`direction`: out of the house goes who may come back, where the event allows re-entry.
+
+    `scanned_at`, `sent_at`: by the device's clock, which the latter is measured by.
+    """
+
     token: Annotated[str, Meta(min_length=1, max_length=512)]
     nonce: Nonce
     gate: GateName | None = None
     scanned_at: datetime | None = None
     override: bool = False
     reason: Annotated[str, Meta(max_length=200)] | None = None
+    direction: Direction = Direction.ENTRY
+    sent_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class UndoBody(Body, frozen=True):
@@ -78,6 +92,7 @@ class ScanAnswer(Struct, frozen=True, omit_defaults=True, gc=False):
 class HistoryLine(Struct, frozen=True):
     device_id: str
     nonce: str
+    direction: str
     result: str
     reason: str | None
     ticket_id: str | None
@@ -94,13 +109,20 @@ class HistoryLine(Struct, frozen=True):
 
 
 class DoorsAnswer(Struct, frozen=True):
-    """Keys: tier id, gate name, minute (RFC 3339)."""
+    """Keys: tier id, gate name, minute (RFC 3339). Where one may come back, who does is admitted
+    again; `inside` are those who have not left since.
+    """
 
     event_id: str
     admitted: int
     by_tier: dict[str, int]
     by_gate: dict[str, int]
     by_minute: dict[str, int]
+    inside: int = 0
+    exited: int = 0
+    exited_by_tier: dict[str, int] = {}
+    exited_by_gate: dict[str, int] = {}
+    exited_by_minute: dict[str, int] = {}
 
 
 async def check_in(request: web.Request) -> web.Response:
@@ -117,17 +139,32 @@ def _scan(call: Call) -> CheckIn:
     _may_scan_here(call.principal, call.event_id)
     if body.override and not supervises(call.principal):
         raise forbidden("override: only a supervisor's device may")
+    scanned_at_ms = _milliseconds(body.scanned_at)
     return CheckIn(
         device_of_principal(call.principal),
         body.nonce,
         hashlib.sha256(body.token.encode()).digest(),
         gate_of(call.principal, body.gate),
-        _milliseconds(body.scanned_at),
+        scanned_at_ms,
         int(call.ports.settings.doors_open_hours * _HOUR_MS),
         None,
         body.override,
         body.reason,
+        body.direction is Direction.EXIT,
+        _corrected(call, scanned_at_ms, body.sent_at),
     )
+
+
+def _corrected(call: Call, scanned_at_ms: int | None, sent_at: datetime | None) -> int | None:
+    """By our clock, and never later than now."""
+    fleet, principal = call.ports.fleet, call.principal
+    now_ms = call.ports.clock.now_ms()
+    offset_ms = fleet.known_offset_ms(principal.subject)
+    if sent_at is not None and principal.enrolled:
+        offset_ms = fleet.set_clock(principal.subject, sent_at)
+    elif sent_at is not None:
+        offset_ms = now_ms - clock_ms(sent_at)
+    return corrected_ms(scanned_at_ms, offset_ms, now_ms) if scanned_at_ms is not None else None
 
 
 def _scanned(call: Call, reply: Reply) -> Answer | None:
@@ -191,7 +228,7 @@ def _milliseconds(when: datetime | None) -> int | None:
         return None
     if when.tzinfo is None:
         raise malformed("scanned_at: RFC 3339 with an offset")
-    return int(when.timestamp() * 1000)
+    return clock_ms(when)
 
 
 async def _scan_answer(projections: Projections, reply: Reply) -> Answer:
@@ -285,6 +322,7 @@ def _history_line(row: CheckInRow) -> HistoryLine:
     return HistoryLine(
         row.device_id,
         row.nonce,
+        Direction.EXIT if row.leaving else Direction.ENTRY,
         row.result,
         row.reason,
         ids.ticket_id(row.order_id, row.number or 0) if row.order_id else None,
@@ -320,8 +358,22 @@ async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
         event = await ports_of(request).catalogue.event(event_id)
         return event if isinstance(event, Rejection) else DoorsAnswer(event_id, 0, {}, {}, {})
     assert isinstance(reply, DoorsView)
-    by_minute = {instant(ms): count for ms, count in sorted(reply.by_minute.items())}
-    return DoorsAnswer(event_id, reply.admitted, reply.by_tier, reply.by_gate, by_minute)
+    return DoorsAnswer(
+        event_id,
+        reply.admitted,
+        reply.by_tier,
+        reply.by_gate,
+        _minutes(reply.by_minute),
+        reply.admitted - reply.exited,
+        reply.exited,
+        reply.exited_by_tier,
+        reply.exited_by_gate,
+        _minutes(reply.exited_by_minute),
+    )
+
+
+def _minutes(counts: dict[int, int]) -> dict[str, int]:
+    return {instant(ms): count for ms, count in sorted(counts.items())}
 
 
 async def doors_stream(request: web.Request) -> web.StreamResponse:

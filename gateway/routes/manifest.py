@@ -23,7 +23,6 @@ from gateway.http import instant
 from gateway.problems import malformed, refused
 from gateway.reached import reached
 from gateway.routes.doors import may_work_here
-from gateway.routes.syncing import note_device
 from gateway.routing import DOORS, Route, ports_of, principal_of
 
 MADE_MAX = 8  # manifests that are kept to be given again
@@ -42,6 +41,7 @@ class ManifestGate(Struct, frozen=True):
 class ManifestDoors(Struct, frozen=True):
     opens_at: str
     cancelled: bool
+    reentry: bool
     gates: list[ManifestGate]
 
 
@@ -51,8 +51,9 @@ class ManifestTier(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """`tickets`: [SHA-256 of the token in hex, index of its tier, status]. `version`: the fact of
-    the sale that it is as of. `full`: all that there is, and not only what has changed.
+    """`tickets`: [SHA-256 of the token in hex, index of its tier, status]; OUT is a status, too: it
+    was in, and may come back. `version`: the fact of the sale that it is as of. `full`: all that
+    there is, and not only what has changed.
 
     `signature`: by the event's key over the RFC 8785 form of the rest, base64url.
     """
@@ -107,7 +108,6 @@ async def manifest(request: web.Request) -> web.Response:
     event = await ports_of(request).catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)
-    note_device(request, principal)
     await reached(request, event_id)  # if they have not, it is right to the fact that it names
     cursor = request.query.get("cursor")
     if cursor is not None:
@@ -180,6 +180,7 @@ def _doors(request: web.Request, event: Event) -> dict[str, object]:
             for gate in event.gates
         ],
         "opens_at": instant(max(to_ms(event.start_time) - opens_before_ms, 0)),
+        "reentry": event.reentry,
     }
 
 
