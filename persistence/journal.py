@@ -106,10 +106,10 @@ SELECT s.archived_seq > $2 AND coalesce(k.journal_seq, 0) > $2
 FROM shards s LEFT JOIN snapshots k ON k.sale_id = $3 WHERE s.shard_id = $1
 """
 
-# Sales with a pending order or with somebody who waits by the projection, whatever their shard, and
+# Sales with places held or with somebody who waits by the projection, whatever their shard, and
 # all of these shards that the projection has not read yet.
 _UNSETTLED = """
-SELECT DISTINCT event_id FROM orders WHERE status = 'PENDING'
+SELECT DISTINCT event_id FROM tier_counters WHERE held > 0
 UNION
 SELECT DISTINCT event_id FROM waitlist WHERE status IN ('WAITING', 'OFFERED')
 UNION
@@ -119,7 +119,7 @@ WHERE j.shard_id = ANY($1::int[]) AND j.seq > coalesce(o.seq, 0)
 UNION
 SELECT e.event_id FROM events e
 WHERE e.status = 'CANCELLED' AND e.opened
-  AND EXISTS (SELECT 1 FROM orders WHERE orders.event_id = e.event_id AND status = 'CONFIRMED')
+  AND EXISTS (SELECT FROM tier_counters c WHERE c.event_id = e.event_id AND c.sold > 0)
 """
 
 

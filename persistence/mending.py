@@ -110,5 +110,4 @@ class Mender:
         for entry in entries:
             fold.take(entry)
         fold.confirmed_in.clear()  # who was there an hour ago is not counted again
-        for statement, columns in fold.statements():
-            await self._connection.execute(statement, *columns)
+        await fold.write(self._connection)
