@@ -22,7 +22,7 @@ COPIED: dict[str, tuple[str, ...]] = {
     "checkins": (
         *("event_id", "seq", "device_id", "nonce", "token_digest", "order_id", "number"),
         *("tier_id", "gate", "result", "reason", "override_reason", "scanned_at", "decided_at"),
-        *("outcome", "told", "corrected_at", "contested"),
+        *("outcome", "told", "corrected_at", "contested", "leaving", "visit"),
     ),
 }
 
@@ -104,6 +104,21 @@ STATEMENTS: dict[str, str] = {
         FROM unnest($1::text[], $2::text[], $3::text[]) AS t (event_id, device_id, nonce)
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
+        """,
+    "settled_scans": """
+        UPDATE checkins SET displaced = result = 'ADMIT' AND NOT t.stands,
+            resolved = result = 'ALREADY_ADMITTED' AND t.stands
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
+            AS t (event_id, device_id, nonce, stands)
+        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
+          AND checkins.nonce = t.nonce
+        """,
+    "settled_tickets": """
+        UPDATE tickets SET admitted_seq = c.seq
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[])
+            AS t (order_id, number, event_id, device_id, nonce)
+            JOIN checkins c USING (event_id, device_id, nonce)
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     "undone": """
         UPDATE checkins SET undone_at = t.at, undone_by = t.by
