@@ -5,7 +5,7 @@ All selections or none. An unexpired hold is the capacity: nothing after it asks
 
 from collections.abc import Iterable
 
-from engine import waiting
+from engine import limits, waiting
 from engine.commands import CancelOrder, PlaceOrder, Selection
 from engine.facts import Fact, OfferTaken, OrderCancelled, OrderPlaced
 from engine.keys import UsedKey
@@ -25,9 +25,7 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
         return Replayed(_placed_again(state, used))
     wanted = _added_up(command.selections)
     offer = waiting.taken_by(state, command, now_ms) if command.offer_id is not None else None
-    refused = _refuse_event(state) or _refuse_wanted(
-        state, wanted, offer, command.attendees, now_ms
-    )
+    refused = _refuse_event(state) or _refuse_wanted(state, command, wanted, offer, now_ms)
     if refused is not None:
         return refused
     assert not isinstance(offer, Rejection), "it is refused by then"
@@ -58,9 +56,9 @@ def _refuse_event(state: State) -> Rejection | None:
 
 def _refuse_wanted(
     state: State,
+    command: PlaceOrder,
     wanted: dict[str, int],
     offer: OfferTaken | Rejection | None,
-    attendees: int | None,
     now_ms: int,
 ) -> Rejection | None:
     """The first kind of refusal in the API's order, then the first line of the order."""
@@ -73,7 +71,8 @@ def _refuse_wanted(
     return (
         _refuse_windows(lines, now_ms)
         or _refuse_sizes(lines)
-        or _refuse_attendees(attendees, sum(wanted.values()))
+        or (limits.refuse(state, command.buyer_id, lines) if state.taken_by_tier else None)
+        or _refuse_attendees(command.attendees, sum(wanted.values()))
         or _refuse_scarce(lines, offer)
     )
 
@@ -172,6 +171,8 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
         waiting.apply_taken(state, fact.offer, fact.order_id, at_ms)
     for item in fact.items:
         state.header.tiers[item.tier_id].hold(item.quantity)
+    if state.taken_by_tier:
+        limits.take(state, fact.buyer_id, fact.items)
     placed = Order(
         OrderStatus.PENDING,
         0,
@@ -194,6 +195,8 @@ def apply_cancelled(state: State, fact: OrderCancelled, at_ms: int) -> None:
     found = state.order_by_id.change(fact.order_id)
     for item in found.items:
         state.header.tiers[item.tier_id].release(item.quantity)
+    if state.taken_by_tier:
+        limits.give_back(state, found.buyer_id, found.items)
     found.status = OrderStatus.CANCELLED
     found.cancel_reason = fact.reason
     state.to_unwind.pop(fact.order_id, None)

@@ -139,6 +139,7 @@ class Tier(Struct, frozen=True):
     sale_start: datetime
     sale_end: datetime
     max_per_order: int
+    max_per_buyer: int | None = None
 
 
 class Event(Struct, frozen=True):
@@ -166,6 +167,7 @@ class Event(Struct, frozen=True):
     opened: bool = False
     version: int = 0
     series_id: str | None = None
+    reentry: bool = False  # at the doors, who has left may come back
     gates: tuple[Gate, ...] = ()
     tiers: tuple[Tier, ...] = ()
 
@@ -205,7 +207,11 @@ class Stored(Struct, frozen=True):
 def event_terms(event: Event) -> EventTerms:
     """What the sale's actor must know of an event."""
     return EventTerms(
-        event.organizer_id, event.currency, to_ms(event.start_time), to_ms(event.end_time)
+        event.organizer_id,
+        event.currency,
+        to_ms(event.start_time),
+        to_ms(event.end_time),
+        event.reentry,
     )
 
 
@@ -219,6 +225,7 @@ def tier_terms(tier: Tier) -> TierTerms:
         to_ms(tier.sale_start),
         to_ms(tier.sale_end),
         tier.max_per_order,
+        tier.max_per_buyer,
     )
 
 

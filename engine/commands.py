@@ -42,6 +42,7 @@ class EventTerms(Struct, frozen=True, array_like=True, gc=False):
     currency: str
     starts_at_ms: int
     ends_at_ms: int
+    reentry: bool = False  # who has left may come back
 
 
 class TierTerms(Struct, frozen=True, array_like=True, gc=False):
@@ -52,6 +53,7 @@ class TierTerms(Struct, frozen=True, array_like=True, gc=False):
     sale_start_ms: int
     sale_end_ms: int
     per_order_max: int
+    per_buyer_max: int | None = None  # over all orders; None: as many as there are
 
 
 class Gate(Struct, frozen=True, array_like=True, gc=False):
@@ -259,6 +261,7 @@ class CheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
     elsewhere: bool | None = None
     override: bool = False
     override_reason: str | None = None
+    leaving: bool = False
 
 
 class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):

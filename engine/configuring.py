@@ -5,6 +5,7 @@ Each message carries the event's version; one that is not newer has been heard a
 
 from typing import assert_never
 
+from engine import limits
 from engine.commands import (
     CancelEvent,
     CloseSale,
@@ -109,3 +110,4 @@ def apply_configured(state: State, fact: Configured) -> None:
 
 def _configure_tier(state: State, terms: TierTerms) -> None:
     state.header.tiers.setdefault(terms.tier_id, Tier(terms)).configure(terms)
+    limits.configure(state, terms)

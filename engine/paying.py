@@ -7,7 +7,7 @@ of order. Money that can't buy its places goes back. Money taken = confirmed ord
 import hashlib
 from itertools import islice
 
-from engine import ids
+from engine import ids, limits
 from engine.buying import refuse_unless_pending
 from engine.commands import (
     ConfirmOrder,
@@ -114,7 +114,9 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
             OrderCancelled(found.order_id, CancelReason.EXPIRED),
             OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
         ]
-    if found.cancel_reason is CancelReason.EXPIRED and _still_free(state, found):
+    if found.cancel_reason is not CancelReason.EXPIRED or limits.refuse_again(state, found):
+        return []
+    if _still_free(state, found):
         return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=True)]
     return []
 
@@ -266,6 +268,8 @@ def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
             tier.sell_free(item.quantity)
         else:
             tier.sell_held(item.quantity)
+    if fact.late and state.taken_by_tier:
+        limits.take(state, found.buyer_id, found.items)
     found.status = OrderStatus.CONFIRMED
     found.cancel_reason = None
     found.confirmed_at_ms = at_ms
@@ -306,7 +310,9 @@ def apply_refunded(state: State, fact: OrderRefunded, at_ms: int) -> None:
         ticket = found.tickets[number]
         ticket.status = TicketStatus.CANCELLED
         ticket.ended_at_ms = at_ms
-        state.header.tiers[found.item(ticket).tier_id].take_back(1)
+        tier_id = found.item(ticket).tier_id
+        state.header.tiers[tier_id].take_back(1)
+        limits.count(state, found.buyer_id, tier_id, -1)
     if not found.live_tickets():
         found.status = OrderStatus.REFUNDED
         state.to_unwind.pop(fact.order_id, None)

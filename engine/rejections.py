@@ -14,6 +14,7 @@ class Reason(StrEnum):
     UNKNOWN_OFFER = "unknown_offer"
     SALE_NOT_ACTIVE = "sale_not_active"
     MAX_PER_ORDER_EXCEEDED = "max_per_order_exceeded"
+    MAX_PER_BUYER_EXCEEDED = "max_per_buyer_exceeded"
     SOLD_OUT = "sold_out"
     ATTENDEES_MISMATCH = "attendees_mismatch"
     # orders, payments and tickets

@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 from msgspec import Struct
 
-from engine import ids, keys, moments, waiting
+from engine import ids, keys, limits, moments, waiting
 from engine.digests import entry
 from engine.keys import UsedKey
 from engine.order import LIVE, OrderStatus
@@ -115,6 +115,8 @@ class Restoring:
 
     def __init__(self, entities: Mapping[str, bytes]) -> None:
         self.state = State(_header.decode(entities[HEADER]))
+        for tier in self.state.header.tiers.values():
+            limits.configure(self.state, tier.terms)
         self._entities = entities
         self._tokens: list[bytes] = []  # of this step, as `Digests` takes them
         self._keys: list[bytes] = []
@@ -174,6 +176,8 @@ class Restoring:
             state.index_hold(order)
         else:
             state.order_by_id.add_packed(order_id, entity)
+        if state.taken_by_tier and found.status in LIVE:
+            limits.index(state, unpack(order_id, entity), state.taken_by_tier)
         if found.status in LIVE and state.header.phase is Phase.CANCELLED:
             state.to_unwind[order_id] = None
         order_random = ids.order_random(order_id)

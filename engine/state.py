@@ -57,7 +57,7 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
-    snapshot_format: Literal[3] = 3  # stays where it is: what is new comes behind it
+    snapshot_format: Literal[5] = 5  # stays where it is: what is new comes behind it
     cancelled_at_ms: int = 0
 
 
@@ -108,6 +108,7 @@ class State:
         self.holds: list[bytes] = []  # a heap of the moments when pending orders expire
         self.to_unwind: dict[str, None] = {}  # a cancelled event's orders, until they are ended
         self.waitlist = Waitlist()
+        self.taken_by_tier: dict[str, dict[str, int]] = {}  # by buyer, see `engine.limits`
         self.touched: dict[str, None] = {}
 
     @property

@@ -8,7 +8,7 @@ sale has not begun, is closed or over) the places lie, for nobody.
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from engine import ids
+from engine import ids, limits
 from engine.commands import JoinWaitlist, Key, LeaveWaitlist, PlaceOrder, ReadWaitlistEntry
 from engine.facts import (
     EntriesForgotten,
@@ -70,7 +70,8 @@ def _refuse_join(
     if not tier.on_sale(now_ms):
         return Rejection(Reason.SALE_NOT_ACTIVE, {"tier_id": command.tier_id})
     most = tier.terms.per_order_max
-    if command.quantity <= min(most, tier.public):
+    too_many = limits.refuse(state, command.buyer_id, [(tier, command.quantity)])
+    if command.quantity <= min(most, tier.public) and too_many is None:
         facts = {"tier_id": command.tier_id, "available": tier.public}
         return Rejection(Reason.TIER_AVAILABLE, dict(facts))
     if state.waitlist.waits(command.tier_id, command.buyer_id):
@@ -78,6 +79,8 @@ def _refuse_join(
     if command.quantity > most:
         facts = {"tier_id": command.tier_id, "requested": command.quantity, "max_per_order": most}
         return Rejection(Reason.MAX_PER_ORDER_EXCEEDED, dict(facts))
+    if too_many is not None:
+        return too_many
     if len(state.waitlist.line(command.tier_id)) >= LINE_MAX:
         return Rejection(Reason.WAITLIST_FULL, {"tier_id": command.tier_id, "line_max": LINE_MAX})
     return None

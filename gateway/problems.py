@@ -26,6 +26,7 @@ STATUS: dict[Reason, int] = {
     Reason.UNKNOWN_OFFER: 404,
     Reason.SALE_NOT_ACTIVE: 409,
     Reason.MAX_PER_ORDER_EXCEEDED: 422,
+    Reason.MAX_PER_BUYER_EXCEEDED: 422,
     Reason.SOLD_OUT: 409,
     Reason.ATTENDEES_MISMATCH: 422,
     Reason.UNKNOWN_ORDER: 404,

@@ -73,6 +73,7 @@ def _with(event: Event, terms: EventTerms) -> Event:
         currency=terms.currency,
         start_time=from_ms(terms.starts_at_ms),
         end_time=from_ms(terms.ends_at_ms),
+        reentry=terms.reentry,
     )
 
 
@@ -86,6 +87,7 @@ async def _heal_tier(connection: Connection, event: Event, terms: TierTerms) -> 
         from_ms(terms.sale_start_ms),
         from_ms(terms.sale_end_ms),
         terms.per_order_max,
+        terms.per_buyer_max,
     )
     if any(known.tier_id == tier.tier_id for known in event.tiers):
         await events.save_tier(connection, tier)

@@ -27,6 +27,7 @@ class _Terms(Body, frozen=True, kw_only=True):
     sale_start: Instant | UnsetType = UNSET
     sale_end: Instant | UnsetType = UNSET
     max_per_order: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)] = 10
+    max_per_buyer: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)] | None = None
 
 
 class NewTier(_Terms, frozen=True, kw_only=True):

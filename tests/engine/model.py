@@ -210,6 +210,10 @@ class Model(ModelTickets):
             most = self.tiers[tier_id].per_order_max
             if quantity > most:
                 return "max_per_order_exceeded", {"tier_id": tier_id, "max_per_order": most}
+        for tier_id, quantity in wanted.items():
+            too_many = self.too_many(tier_id, command.buyer_id, quantity)
+            if too_many is not None:
+                return "max_per_buyer_exceeded", too_many
         if command.attendees not in (None, sum(wanted.values())):
             return "attendees_mismatch", {}
         for tier_id, quantity in wanted.items():
@@ -299,7 +303,9 @@ class Model(ModelTickets):
             return None
         own = order.lines if order.status == "PENDING" else {}  # not swept: still its own places
         enough = [
-            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0] and not self.line(tier_id)
+            quantity <= self.free(tier_id) + own.get(tier_id, (0, 0))[0]
+            and not self.line(tier_id)
+            and (tier_id in own or self.too_many(tier_id, order.buyer_id, quantity) is None)
             for tier_id, (quantity, _) in order.lines.items()
         ]
         return True if all(enough) else None

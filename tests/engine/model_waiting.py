@@ -40,13 +40,16 @@ class ModelWaitlist(ModelBooks):
             return "sale_not_active", {}
         most = tier.per_order_max
         available = self.public(command.tier_id)
-        if command.quantity <= most and command.quantity <= available:
+        too_many = self.too_many(command.tier_id, command.buyer_id, command.quantity)
+        if command.quantity <= most and command.quantity <= available and too_many is None:
             return "tier_available", {"available": available}
         mine = [e for e in self.live_entries() if e.buyer_id == command.buyer_id]
         if any(e.tier_id == command.tier_id for e in mine):
             return "already_waiting", {}
         if command.quantity > most:
             return "max_per_order_exceeded", {"max_per_order": most}
+        if too_many is not None:
+            return "max_per_buyer_exceeded", too_many
         position = len(self.line(command.tier_id)) + 1
         entry = ModelEntry(
             command.entry_id,

@@ -195,6 +195,15 @@ class SaleWitness(RuleBasedStateMachine):
             waiting = sum(entry.quantity for entry in self.model.line(tier_id))
             assert tier.waiting == waiting == self.stage.auditor.waitlist.waiting(tier_id)
             assert tier.public == self.model.public(tier_id)
+            self.buyers_have_what_the_limit_counts(tier_id)
+
+    def buyers_have_what_the_limit_counts(self, tier_id: str) -> None:
+        taken = self.stage.state.taken_by_tier.get(tier_id)
+        limited = self.model.tiers[tier_id].per_buyer_max is not None
+        assert (taken is not None) == limited
+        buyers = {order.buyer_id for order in self.model.orders.values()}
+        counted = {buyer: self.model.taken(tier_id, buyer) for buyer in buyers}
+        assert taken is None or taken == {b: n for b, n in counted.items() if n}
 
     def money_taken_is_money_of_confirmed_orders_and_refunds(self) -> None:
         auditor = self.stage.auditor
@@ -213,7 +222,9 @@ class SaleWitness(RuleBasedStateMachine):
     def doors_count_the_admissions_that_stand(self) -> None:
         if self.stage.state.opened:
             doors = a(DoorsView, self.stage.decide(c.ReadDoors()))
-            seen = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
+            admitted = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
+            exited = (doors.exited, doors.exited_by_tier, doors.exited_by_gate)
+            seen = (*admitted, *exited, doors.exited_by_minute)
             assert seen == self.model.admitted()
 
     def every_entry_reads_as_the_model_has_it(self) -> None:
@@ -254,7 +265,9 @@ class SaleWitness(RuleBasedStateMachine):
         assert self.stage.state.next_tidying_ms(KEPT_MS) == expected
 
     def teardown(self) -> None:
-        assert encoded(self.restored()) == encoded(self.replayed()) == self.saved
+        restored, replayed = self.restored(), self.replayed()
+        assert encoded(restored) == encoded(replayed) == self.saved
+        assert restored.taken_by_tier == replayed.taken_by_tier
         self.stage.pass_ms(HOLD_MS)
         self.end_all_offers_and_holds()
         held = [self.stage.auditor.held(tier_id) for tier_id in self.stage.auditor.tiers]

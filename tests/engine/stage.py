@@ -53,14 +53,23 @@ def terms(
     sale_start_ms: int = NOON_MS - DAY_MS,
     sale_end_ms: int = NOON_MS + DAY_MS,
     per_order_max: int = 6,
+    per_buyer_max: int | None = None,
 ) -> c.TierTerms:
     return c.TierTerms(
-        tier_id, tier_id.upper(), price_minor, quantity, sale_start_ms, sale_end_ms, per_order_max
+        tier_id,
+        tier_id.upper(),
+        price_minor,
+        quantity,
+        sale_start_ms,
+        sale_end_ms,
+        per_order_max,
+        per_buyer_max,
     )
 
 
-def event_terms(starts_at_ms: int = STARTS_AT_MS) -> c.EventTerms:
-    return c.EventTerms(ORGANIZER.subject, "EUR", starts_at_ms, starts_at_ms + 3 * HOUR_MS)
+def event_terms(starts_at_ms: int = STARTS_AT_MS, *, reentry: bool = False) -> c.EventTerms:
+    ends_at_ms = starts_at_ms + 3 * HOUR_MS
+    return c.EventTerms(ORGANIZER.subject, "EUR", starts_at_ms, ends_at_ms, reentry)
 
 
 def a(kind: type[_T], answer: object) -> _T:
@@ -79,6 +88,7 @@ class Stage:
         starts_at_ms: int = STARTS_AT_MS,
         opened: bool = True,
         event_id: str = EVENT,
+        reentry: bool = False,
     ) -> None:
         self.event_id = event_id
         self.state = snapshot.fresh(event_id)
@@ -89,7 +99,8 @@ class Stage:
         self.numbers = itertools.count(1)
         if opened:
             every = tiers or (terms(),)
-            self.ask(c.OpenSale(self.version(), event_terms(starts_at_ms), every, gates))
+            event = event_terms(starts_at_ms, reentry=reentry)
+            self.ask(c.OpenSale(self.version(), event, every, gates))
 
     def ask(self, command: c.Command) -> Reply:
         decided = sale.decide(self.state, command, self.now_ms)
@@ -235,6 +246,7 @@ class Stage:
         gate: str | None = "north",
         elsewhere: bool | None = None,
         override: bool = False,
+        leaving: bool = False,
     ) -> c.CheckIn:
         return c.CheckIn(
             device_id,
@@ -246,6 +258,7 @@ class Stage:
             elsewhere,
             override,
             "knows the band" if override else None,
+            leaving,
         )
 
     def undo_check_in(self, nonce: str, device_id: str = "device-1") -> c.UndoCheckIn:
@@ -259,11 +272,13 @@ class Stage:
         *,
         gate: str | None = "north",
         told: ScanResult = ScanResult.ADMIT,
+        leaving: bool | None = None,
     ) -> OfflineScan:
         """A scan of a device that was offline, whose clock is right."""
         when = self.now_ms if at_ms is None else at_ms
         new = f"nonce-{next(self.numbers)}"
-        return OfflineScan(nonce or new, token_digest(token), gate, when, when, told)
+        out = told is ScanResult.EXIT if leaving is None else leaving
+        return OfflineScan(nonce or new, token_digest(token), gate, when, when, told, out)
 
     def sync(self, device_id: str, *scans: OfflineScan) -> list[str]:
         """The outcomes, in order."""
@@ -315,6 +330,13 @@ class Stage:
 
     def scan(self, token: bytes, nonce: str | None = None, gate: str | None = "north") -> ScanView:
         return a(ScanView, self.ask(self.check_in(token, nonce, gate=gate, elsewhere=False)))
+
+    def leave(self, token: bytes, nonce: str | None = None, gate: str = "north") -> ScanView:
+        scan = self.check_in(token, nonce, gate=gate, elsewhere=False, leaving=True)
+        return a(ScanView, self.ask(scan))
+
+    def allow_reentry(self, allowed: bool = True) -> None:
+        self.ask(c.ConfigureEvent(self.version(), event_terms(reentry=allowed)))
 
     def cancel_event(self) -> None:
         self.ask(c.CancelEvent(self.version()))

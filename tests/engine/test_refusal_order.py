@@ -1,8 +1,8 @@
 """Of several things wrong with an order, the first in the contract's list is told.
 
 The core's part of the list: reused key or replay, unknown event, not on sale, unknown tier, unknown
-offer, sale not active, too many for one order, sold out. Within a kind the first line of the order
-is told.
+offer, sale not active, too many for one order, for one buyer, sold out. Within a kind the first
+line of the order is told.
 """
 
 import itertools
@@ -21,6 +21,7 @@ IN_ORDER = (
     Reason.UNKNOWN_OFFER,
     Reason.SALE_NOT_ACTIVE,
     Reason.MAX_PER_ORDER_EXCEEDED,
+    Reason.MAX_PER_BUYER_EXCEEDED,
     Reason.SOLD_OUT,
 )
 # The tier that makes a line wrong in one way only, and how many of it.
@@ -28,6 +29,7 @@ LINE = {
     Reason.UNKNOWN_TIER: ("tier_nowhere", 1),
     Reason.SALE_NOT_ACTIVE: ("tier_later", 1),
     Reason.MAX_PER_ORDER_EXCEEDED: ("tier_two_each", 3),
+    Reason.MAX_PER_BUYER_EXCEEDED: ("tier_two_a_buyer", 3),
     Reason.SOLD_OUT: ("tier_scarce", 4),
 }
 TIERS = (
@@ -35,6 +37,8 @@ TIERS = (
     terms("tier_over", sale_end_ms=NOON_MS),
     terms("tier_two_each", per_order_max=2),
     terms("tier_three_each", per_order_max=3),
+    terms("tier_two_a_buyer", per_buyer_max=2),
+    terms("tier_one_a_buyer", per_buyer_max=1),
     terms("tier_scarce", quantity=3),
     terms("tier_gone", quantity=0),
 )
@@ -48,6 +52,12 @@ FACTS = {
         "tier_id": "tier_two_each",
         "requested": 3,
         "max_per_order": 2,
+    },
+    Reason.MAX_PER_BUYER_EXCEEDED: {
+        "tier_id": "tier_two_a_buyer",
+        "requested": 3,
+        "max_per_buyer": 2,
+        "held": 0,
     },
     Reason.SOLD_OUT: {"tier_id": "tier_scarce", "requested": 4, "available": 3},
 }
@@ -98,6 +108,7 @@ def test_everything_wrong_at_once_is_told_as_the_first() -> None:
         (Reason.UNKNOWN_TIER, [("tier_a", 1), ("tier_b", 1)]),
         (Reason.SALE_NOT_ACTIVE, [("tier_later", 1), ("tier_over", 1)]),
         (Reason.MAX_PER_ORDER_EXCEEDED, [("tier_two_each", 3), ("tier_three_each", 4)]),
+        (Reason.MAX_PER_BUYER_EXCEEDED, [("tier_two_a_buyer", 3), ("tier_one_a_buyer", 2)]),
         (Reason.SOLD_OUT, [("tier_scarce", 4), ("tier_gone", 1)]),
     ],
 )

@@ -238,7 +238,7 @@ async def test_cancelling_an_event_gives_everybody_their_money_back(shop: Shop) 
 async def test_refusals_come_in_the_documented_order(shop: Shop) -> None:
     """Each request is wrong in every way that the later ones are, and in one more."""
     event_id, (tier_id, other) = await shop.on_sale(
-        {"max_per_order": 2, "total_quantity": 1},
+        {"max_per_order": 2, "max_per_buyer": 2, "total_quantity": 1},
         {"name": "LATER", "sale_start": "2031-01-01T00:00:00Z"},
     )
     orders, buyer = f"/v1/events/{event_id}/orders", await shop.token("buyer", "ann")
@@ -270,6 +270,9 @@ async def test_refusals_come_in_the_documented_order(shop: Shop) -> None:
     twice = await shop.call("POST", orders, lines((tier_id, 2), (tier_id, 1)), token=buyer, key="e")
     assert (twice.status, twice.code) == (422, "max_per_order_exceeded")
     assert twice.body["max_per_order"] == 2
+    held = await shop.call("POST", orders, lines((tier_id, 2)), token=buyer, key="f")
+    assert (held.status, held.code) == (422, "max_per_buyer_exceeded")
+    buyer = await shop.token("buyer", "ben")
     gone = await shop.call("POST", orders, lines((tier_id, 2)), token=buyer, key=uuid4().hex)
     assert (gone.status, gone.code) == (409, "sold_out")
     assert (gone.body["tier_id"], gone.body["requested"], gone.body["available"]) == (tier_id, 2, 0)

@@ -30,6 +30,7 @@ EVENT_FIELDS = {
     "cover_image_url",
     "age_restriction",
     "currency",
+    "reentry",
     "setup_hours_before",
     "teardown_hours_after",
     "status",
@@ -46,6 +47,7 @@ TIER_FIELDS = {
     "sale_start",
     "sale_end",
     "max_per_order",
+    "max_per_buyer",
 }
 BOOKING_FIELDS = {
     "booking_id",
