@@ -1,11 +1,13 @@
 """What was asked of the payment providers, and when they are asked again what became of it."""
 
+from datetime import timedelta
+
 import asyncpg
 
 from engine.projection import Asked, DueLook
 from persistence.transactions import reading
 
-FORGOTTEN_AFTER = "30 days"  # no provider lets anybody pay so late
+FORGOTTEN_AFTER = timedelta(days=30)  # no provider lets anybody pay so late
 
 _OPEN = """
 INSERT INTO intents (payment_id, provider, paid_for, amount_minor, currency)
@@ -32,19 +34,20 @@ WITH due AS (
         coalesce(o.expires_at, b.expires_at) AS ends_at,
         coalesce(o.status <> 'PENDING' OR o.expires_at <= clock_timestamp(),
             b.status <> 'REQUESTED', false) OR p.status = 'declined' OR d.status = 'declined'
-            AS over
+            AS over,
+        clock_timestamp() + make_interval(secs => least(3600, 5 * power(2, least(looks, 12))))
+            AS backed_off
     FROM due JOIN intents i USING (payment_id)
     LEFT JOIN orders o ON o.order_id = i.paid_for
+    LEFT JOIN payments p ON p.payment_id = i.payment_id
     LEFT JOIN bookings b ON b.booking_id = i.paid_for
-    LEFT JOIN payments p USING (payment_id) LEFT JOIN deposits d USING (payment_id)
+    LEFT JOIN deposits d ON d.payment_id = i.payment_id
 )
 UPDATE intents i SET looks = looks + 1, look_at = CASE
     WHEN asked_at < clock_timestamp() - $3::interval THEN NULL
     WHEN k.ends_at > clock_timestamp() THEN least(k.ends_at + interval '1 second', backed_off)
     ELSE backed_off END
-FROM known k, LATERAL (
-    SELECT clock_timestamp() + make_interval(secs => least(3600, 5 * power(2, least(looks, 12))))
-) AS t (backed_off)
+FROM known k
 WHERE i.payment_id = k.payment_id
 RETURNING i.payment_id, paid_for, amount_minor, currency, reference, coalesce(k.over, false)
 """

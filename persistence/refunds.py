@@ -1,12 +1,14 @@
 """Money on its way back, of orders and of deposits: who is asked for it next, and what sticks."""
 
+from datetime import timedelta
+
 import asyncpg
 
 from engine.projection import Asked, DueRefund, RefundCounts, RefundRow
 from persistence.statements import clean
 from persistence.transactions import reading
 
-STUCK_AFTER = "15 minutes"
+STUCK_AFTER = timedelta(minutes=15)
 
 _ALL = """
 SELECT refund_id, attempt, r.amount_minor, r.payment_id, r.order_id AS paid_for, r.status
