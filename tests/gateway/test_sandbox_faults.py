@@ -202,7 +202,7 @@ async def test_many_who_pay_twice_at_once_are_charged_for_one_order(shop: Shop) 
 
 async def test_what_is_drawn_follows_from_the_seed_and_hits_its_share() -> None:
     ids = [f"pay_{number}" for number in range(4_000)]
-    shares = {Fault.DECLINE: 0.25, Fault.SLOW: 0.0}
+    shares: dict[str, float] = {Fault.DECLINE: 0.25, Fault.SLOW: 0.0}
     first = [drawn(7, shares, payment_id) for payment_id in ids]
     assert first == [drawn(7, shares, payment_id) for payment_id in ids]
     assert first != [drawn(8, shares, payment_id) for payment_id in ids]
