@@ -82,7 +82,7 @@ async def start_gateway(
         sale_views=RedisSaleViews(process.redis, settings.shards),
         projections=projections,
         payments=Payments(
-            provider_of(settings, needs.webhook_secret, pool, http, listening),
+            provider_of(settings, needs.webhook_secret, pool, http, listening, process.stack),
             Intents(pool),
             Refunds(pool),
         ),

@@ -5,7 +5,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from engine.projection import Asked, DueLook, DueRefund, RefundCounts, RefundRow
-from gateway.payments.provider import Intent, PaymentProvider, ProviderUnavailable
+from gateway.payments.provider import Intent, PaymentProvider, ProviderRefuses, ProviderUnavailable
 from gateway.problems import Problem
 
 
@@ -63,6 +63,10 @@ class Payments(Struct, frozen=True):
             created = await provider.create(known)
         except ProviderUnavailable:
             raise unanswered() from None
+        except ProviderRefuses:
+            raise Problem(
+                422, "payment_refused", "the payment provider does not take such a payment"
+            ) from None
         if created.reference is not None and created.reference != known.reference:
             await self.intents.refer(known.payment_id, created.reference)
         return created.intent

@@ -19,6 +19,7 @@ from gateway.payments.provider import (
     Outcome,
     PaymentProvider,
     PaymentWord,
+    ProviderRefuses,
     ProviderUnavailable,
     RefundStanding,
     Standing,
@@ -108,7 +109,7 @@ async def _some_at_once(errands: Iterable[Awaitable[None]]) -> None:
 
     async def one(errand: Awaitable[None]) -> None:
         async with waiting:
-            with suppress(ProviderUnavailable):
+            with suppress(ProviderUnavailable, ProviderRefuses):
                 await errand
 
     async with asyncio.TaskGroup() as tasks:

@@ -78,8 +78,12 @@ class ProviderUnavailable(Exception):
     """The provider gave no answer; asking again with the same id is safe."""
 
 
+class ProviderRefuses(Exception):
+    """The provider takes no such payment: too little, a currency it does not have."""
+
+
 class PaymentProvider(Protocol):
-    """All calls raise ProviderUnavailable where there is no answer."""
+    """Calls raise ProviderUnavailable where there is no answer, ProviderRefuses for good."""
 
     name: str
 

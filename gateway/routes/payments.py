@@ -6,7 +6,13 @@ from engine.rejections import Rejection
 from gateway.http import answer
 from gateway.payments.asking import unanswered
 from gateway.payments.errands import Errands
-from gateway.payments.provider import BadSignature, PaymentWord, ProviderUnavailable, RefundWord
+from gateway.payments.provider import (
+    BadSignature,
+    PaymentWord,
+    ProviderRefuses,
+    ProviderUnavailable,
+    RefundWord,
+)
 from gateway.problems import Problem, refused
 from gateway.routing import ANYONE, Route, ports_of
 
@@ -28,7 +34,7 @@ async def webhook(request: web.Request) -> web.Response:
         case RefundWord(refund_id):
             try:
                 await errands.heed_refund(refund_id)
-            except ProviderUnavailable:
+            except (ProviderUnavailable, ProviderRefuses):
                 raise unanswered() from None
         case None:
             pass
