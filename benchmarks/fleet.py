@@ -62,7 +62,7 @@ async def fleet(asked: Asked) -> list[Measurement]:
 
         sides = [
             Side(OURS, ours, lambda: scans(crowd), 200),
-            Side(BARE, bare, lambda: scans(iter(crowd.shown)), 200),
+            Side(BARE, bare, lambda: scans(itertools.cycle(crowd.shown)), 200),
         ]
         turns = await in_turns(sides, DEVICES, asked.seconds, rounds)
         answers = [json.loads(body) for turn in turns[OURS] for body in turn.bodies]
