@@ -28,6 +28,7 @@ export class Store {
         scans.createIndex("hash", "hash");
         scans.createIndex("at", "at");
       },
+      blocking: (_, __, event) => (event.target as IDBDatabase).close(), // it is being deleted
     });
     return new Store(db);
   }
