@@ -155,7 +155,8 @@ async def facts(dsn: str) -> list[Any]:
 async def durability(dsn: str) -> str:
     """How Postgres writes, in words."""
     connection = await asyncpg.connect(dsn)
+    version = await connection.fetchval("SHOW server_version")
     fsync = await connection.fetchval("SHOW fsync")
     synchronous = await connection.fetchval("SHOW synchronous_commit")
     await connection.close()
-    return f"Postgres fsync {fsync}, synchronous_commit {synchronous}"
+    return f"Postgres {version}, fsync {fsync}, synchronous_commit {synchronous}"
