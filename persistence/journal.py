@@ -70,15 +70,16 @@ FROM fenced RETURNING shard_id
 """
 
 # What another live node owns stays its own; a process that was replaced by a later one of its name
-# takes nothing any more.
+# takes nothing any more. The owner's lease is read under a lock, as it is once we have the shard's
+# row: we may have waited there for the owner's append, and the owner may have renewed meanwhile.
 _ACQUIRE = """
 INSERT INTO shards (shard_id, epoch, owner)
 SELECT shard_id, 1, $2 FROM unnest($1::int[]) AS s (shard_id)
 WHERE NOT EXISTS (SELECT FROM nodes WHERE name = $2 AND incarnation <> $3)
 ON CONFLICT (shard_id) DO UPDATE SET epoch = shards.epoch + 1, owner = excluded.owner
 WHERE shards.owner IS NOT DISTINCT FROM excluded.owner
-   OR NOT EXISTS (SELECT FROM nodes
-                  WHERE name = shards.owner AND lease_until > clock_timestamp())
+   OR coalesce((SELECT lease_until FROM nodes WHERE name = shards.owner FOR SHARE)
+               <= clock_timestamp(), true)
 RETURNING shard_id
 """
 

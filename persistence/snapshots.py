@@ -225,14 +225,10 @@ def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot |
         meta = decode_meta(packed)
     except msgspec.DecodeError:
         return None
-    entities = {}
+    entities = {name.decode(): value[_CRC_BYTES:] for name, value in stored.items()}
     xor = 0
-    for name, value in stored.items():
-        crc = int.from_bytes(value[:_CRC_BYTES], "big")
-        entity = entities[name.decode()] = value[_CRC_BYTES:]
-        if zlib.crc32(entity) != crc:
-            return None
-        xor ^= crc
+    for entity in entities.values():
+        xor ^= zlib.crc32(entity)  # each has its own before it, for the script alone
     if not meta.whole or meta.count != len(stored) or meta.xor & 0xFFFFFFFF != xor:
         return None
     return Snapshot(
