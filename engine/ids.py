@@ -26,6 +26,7 @@ _OFFER = re.compile(r"off_[0-9a-f]{36}")
 _PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
 
 ENTRY_MARK = "wle_"
+PROMO_MARK = "prm_"
 EVENT_RANDOM_BYTES = 8
 ORDER_RANDOM_BYTES = 10
 PAYMENT_RANDOM_BYTES = 6

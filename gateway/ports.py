@@ -26,6 +26,7 @@ from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.devices import Fleet
 from gateway.payments.provider import PaymentProvider
+from gateway.rates import Guesses
 from gateway.settings import Settings
 
 
@@ -215,6 +216,7 @@ class Ports(Struct, frozen=True):
     outgoing: Outgoing
     fleet: Fleet
     tokens: Tokens
+    guesses: Guesses
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

@@ -15,15 +15,19 @@ STATEMENTS: dict[str, str] = {
         """,
     "orders": """
         INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
-                            placed_at, expires_at, sealed)
-        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed
+                            placed_at, expires_at, sealed, promo_id, promo_code)
+        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed,
+               promo_id, code
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                    $6::timestamptz[], $7::timestamptz[], $8::bytea[])
-            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed)
+                    $6::timestamptz[], $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
+            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed,
+                  promo_id, code)
         """,
     "items": """
-        INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
-        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
+        INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor,
+                                 discount_minor)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[],
+                             $6::bigint[])
         """,
     "payments": """
         INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status, seq)

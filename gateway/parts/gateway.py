@@ -20,6 +20,7 @@ from gateway.express import Lane, serve
 from gateway.parts.payments import provider_of
 from gateway.parts.process import Process
 from gateway.ports import Finding, Outgoing, Ports, Readiness
+from gateway.rates import Guesses
 from gateway.routes import ROUTES
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
@@ -82,6 +83,7 @@ async def start_gateway(
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),
+        guesses=Guesses(process.clock, limited=settings.rate_limits == "on"),
         fleet=Fleet(Devices(pool), Secrets(needs.token_secret), process.clock),
     )
     app = build(ports, readiness)

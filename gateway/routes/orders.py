@@ -18,6 +18,7 @@ from engine.commands import (
     Selection,
 )
 from engine.facts import OrderPlaced
+from engine.money import total_minor
 from engine.order import OrderStatus, OrderView
 from engine.projection import OrderRow
 from engine.rejections import Reason, Rejection
@@ -81,6 +82,7 @@ class OrderBody(Body, frozen=True):
     buyer_email: Email | None = None
     attendees: Annotated[list[AttendeeBody], Meta(min_length=1, max_length=1_000)] | None = None
     offer_id: Id | None = None
+    promo_code: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class PaymentBody(Body, frozen=True):
@@ -105,6 +107,7 @@ class OrderLine(Struct, frozen=True):
     created_at: str
     expires_at: str
     confirmed_at: str | None
+    promo_code: str | None
 
 
 async def place_order(request: web.Request) -> web.Response:
@@ -130,7 +133,15 @@ def _wanted(call: Call) -> PlaceOrder:
         sealed,
         personal_key,
         body.offer_id,
+        _promo_code(call, body),
     )
+
+
+def _promo_code(call: Call, body: OrderBody) -> str | None:
+    if body.promo_code is None:
+        return None
+    call.ports.guesses.refuse(call.principal)
+    return body.promo_code.upper()
 
 
 def _placed(call: Call, reply: Reply) -> Answer | None:
@@ -142,6 +153,8 @@ def _placed(call: Call, reply: Reply) -> Answer | None:
         case Rejection(reason=Reason.UNKNOWN_EVENT):
             return None
         case Rejection():
+            if reply.reason is Reason.UNKNOWN_PROMO_CODE:
+                call.ports.guesses.wrong(call.principal)
             return told(refusal(reply))
         case _:
             raise AssertionError(reply)
@@ -268,12 +281,11 @@ async def _payment_answer(
 async def _intent(request: web.Request, command: RequestPayment, view: OrderView) -> Intent:
     """What the provider says of the open payment; asking twice is harmless."""
     assert view.payment_id is not None
-    total_minor = sum(item.quantity * item.unit_price_minor for item in view.items)
     return await ask_provider(
         ports_of(request).payments,
         view.payment_id,
         view.order_id,
-        total_minor,
+        total_minor(view.items),
         view.currency,
         command.method,
     )
@@ -313,6 +325,7 @@ def _line(row: OrderRow) -> OrderLine:
         instant(int(row.placed_at.timestamp() * 1000)),
         instant(int(row.expires_at.timestamp() * 1000)),
         instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
+        row.promo_code,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
 from engine.telling import Offline
+from tests.engine.auditor_promos import PromoAudit, cost, even
 from tests.engine.auditor_waiting import WaitlistAudit
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -44,7 +45,7 @@ class AuditedOrder:
 
     @property
     def total_minor(self) -> int:
-        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+        return sum(cost(item) for item in self.placed.items)
 
 
 class Auditor:
@@ -61,6 +62,7 @@ class Auditor:
         self.key_used_at_ms: dict[bytes, int] = {}
         self.tokens: set[bytes] = set()
         self.waitlist = WaitlistAudit()
+        self.promos = PromoAudit()
 
     # Sums.
 
@@ -112,6 +114,11 @@ class Auditor:
             most = self.tiers[item.tier_id].per_buyer_max
             assert most is None or self.taken(item.tier_id, buyer_id) + item.quantity <= most, entry
 
+    def promo_uses(self, fact: f.OrderPlaced) -> int:
+        """Of its code, by orders that hold their places or have once been confirmed."""
+        kept = [o.placed.promo for o in self.orders.values() if o.holds or o.confirmed]
+        return sum(fact.promo is not None and used == fact.promo for used in kept)
+
     # Facts.
 
     def hear(self, entry: f.Entry) -> None:
@@ -129,7 +136,8 @@ class Auditor:
 
     def _hear(self, fact: f.Fact, entry: f.Entry) -> None:
         match fact:
-            case f.SaleOpened(_, terms, tiers, gates):
+            case f.SaleOpened(_, terms, tiers, gates, promos):
+                self.promos.configured(*promos)
                 self.stage, self.terms, self.gates = "open", terms, gates
                 self.tiers |= {tier.tier_id: tier for tier in tiers}
             case f.EventConfigured(_, terms):
@@ -138,6 +146,10 @@ class Auditor:
                 self.tiers[tier.tier_id] = tier
             case f.GatesConfigured(_, gates):
                 self.gates = gates
+            case f.PromoConfigured(_, promo):
+                self.promos.configured(promo)
+            case f.PromoRemoved(_, promo_id):
+                self.promos.by_id.pop(promo_id, None)
             case f.SaleClosed():
                 self.stage = "closed"
             case f.EventCancelled():
@@ -234,6 +246,7 @@ class Auditor:
             waited_for = self.waitlist.waiting(item.tier_id)
             assert item.quantity <= own or not waited_for, entry
         self._may_have(fact.buyer_id, fact.items, entry)
+        self.promos.placed(fact, self.tiers, self.promo_uses(fact), entry)
         self._uses(fact.key.digest, entry)
         self.orders[fact.order_id] = AuditedOrder(fact)
 
@@ -262,6 +275,8 @@ class Auditor:
             assert order.ended is f.CancelReason.EXPIRED, entry
             tiers = [item.tier_id for item in order.placed.items]
             assert not any(self.waitlist.waiting(tier_id) for tier_id in tiers), entry
+            self._may_have(order.placed.buyer_id, order.placed.items, entry)
+            self.promos.used_once_more(order.placed, self.promo_uses(order.placed), entry)
         else:
             assert order.holds, entry
             assert entry.at_ms < order.placed.expires_at_ms, entry
@@ -276,7 +291,11 @@ class Auditor:
         places = [i for i in order.placed.items for _ in range(i.quantity)]
         for item, token in zip(places, fact.tokens, strict=True):
             self._minted(token, entry)
-            order.tickets.append(AuditedTicket(item.tier_id, item.unit_price_minor, [token]))
+            order.tickets.append(AuditedTicket(item.tier_id, 0, [token]))
+        for item in order.placed.items:
+            paid = [t for t in order.tickets if t.tier_id == item.tier_id]
+            for ticket, price_minor in zip(paid, even(cost(item), len(paid)), strict=True):
+                ticket.price_minor = price_minor
         order.holds, order.ended, order.confirmed = False, None, True
         order.paid_by = fact.payment_id
 

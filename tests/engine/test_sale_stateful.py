@@ -15,7 +15,8 @@ from engine import ids
 from engine.state import GATHER_MS
 from engine.telling import ScanResult
 from tests.engine import stage
-from tests.engine.sale_witness import ADMIN, SaleWitness, pick
+from tests.engine.sale_promo_rules import PROMOS, PromoRules
+from tests.engine.sale_witness import ADMIN, pick
 from tests.engine.stage import (
     BALCONY,
     BUYER,
@@ -66,14 +67,14 @@ def once_there_is(what: str) -> Callable[[Any], Any]:
     return precondition(lambda self: len(getattr(self, what)) > 0)
 
 
-class SaleMachine(SaleWitness):
+class SaleMachine(PromoRules):
     # Buyers.
 
     @initialize()
     def open(self) -> None:
         self.ask(self.stage.place_order())
         event = stage.event_terms(STARTS_AT_MS)
-        self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY)))
+        self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY), PROMOS))
 
     @rule(wanted=selections, buyer=st.sampled_from([BUYER, STRANGER]), named=st.integers(-9, 6))
     def place(self, wanted: list[tuple[str, int]], buyer: c.Caller, named: int) -> None:
@@ -423,7 +424,7 @@ class SaleMachine(SaleWitness):
             self.ask(c.CloseSale(version))
         else:
             event = stage.event_terms(STARTS_AT_MS)
-            self.ask(c.OpenSale(version, event, TIERS, (NORTH, VIP_ONLY)))
+            self.ask(c.OpenSale(version, event, TIERS, (NORTH, VIP_ONLY), PROMOS))
 
     @precondition(lambda self: self.steps > 20 and self.model.stage in ("open", "closed"))
     @rule(cancelled=st.booleans())
