@@ -17,6 +17,8 @@ from engine.replies import Decision, Replayed
 from engine.state import Archived, Phase, State
 from engine.tier import Tier
 
+_NO_CODE = (None, None, None, None)
+
 
 def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
     used = state.used(command.key, now_ms)
@@ -26,7 +28,7 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
         return Replayed(_placed_again(state, used))
     wanted = _added_up(command.selections)
     offer = waiting.taken_by(state, command, now_ms) if command.offer_id is not None else None
-    promo = promos.asked_for(state, command)
+    promo = promos.asked_for(state, command) if command.promo_code is not None else None
     refused = _refuse_event(state) or _refuse_wanted(state, command, wanted, offer, promo, now_ms)
     if refused is not None:
         return refused
@@ -75,15 +77,18 @@ def _refuse_wanted(
     if isinstance(offer, Rejection):
         return offer
     lines = [(state.header.tiers[tier_id], quantity) for tier_id, quantity in wanted.items()]
+    unknown, inactive, unfit, used_up = (
+        promos.refusals(promo, wanted, now_ms) if command.promo_code is not None else _NO_CODE
+    )
     return (
-        promos.refuse_unknown(command, promo)
+        unknown
         or _refuse_windows(lines, now_ms)
-        or promos.refuse_window(promo, now_ms)
+        or inactive
         or _refuse_sizes(lines)
         or (limits.refuse(state, command.buyer_id, lines) if state.taken_by_tier else None)
-        or promos.refuse_unfit(promo, list(wanted))
+        or unfit
         or _refuse_attendees(command.attendees, sum(wanted.values()))
-        or promos.refuse_used_up(promo)
+        or used_up
         or _refuse_scarce(lines, offer)
     )
 

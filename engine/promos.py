@@ -5,6 +5,8 @@ codes are counted where places are, by the same actor. An order keeps the id of 
 that was removed may be made anew.
 """
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from engine.commands import PlaceOrder, PromoKind, PromoTerms
@@ -15,42 +17,34 @@ from engine.purchase import Item, PromoUsed
 from engine.rejections import Reason, Rejection
 from engine.state import State
 
+Refusals = tuple[Rejection | None, Rejection | None, Rejection | None, Rejection | None]
+
 
 def asked_for(state: State, command: PlaceOrder) -> Promo | None:
-    if command.promo_code is None:
-        return None
-    return state.promo_by_id.get(state.promo_id_by_code.get(command.promo_code, ""))
+    return state.promo_by_id.get(state.promo_id_by_code.get(command.promo_code or "", ""))
 
 
-def refuse_unknown(command: PlaceOrder, promo: Promo | None) -> Rejection | None:
-    if command.promo_code is None or promo is not None:
-        return None
-    return Rejection(Reason.UNKNOWN_PROMO_CODE)
-
-
-def refuse_window(promo: Promo | None, now_ms: int) -> Rejection | None:
-    if promo is None or promo.terms.active(now_ms):
-        return None
-    return Rejection(Reason.PROMO_CODE_NOT_ACTIVE)
-
-
-def refuse_unfit(promo: Promo | None, tier_ids: list[str]) -> Rejection | None:
-    """A code that is for none of the order's tiers would be used up for nothing."""
-    if promo is None or any(promo.terms.fits(tier_id) for tier_id in tier_ids):
-        return None
-    return Rejection(Reason.PROMO_CODE_NOT_APPLICABLE, {"tier_ids": promo.terms.tier_ids})
-
-
-def refuse_used_up(promo: Promo | None) -> Rejection | None:
-    if promo is None or promo.left != 0:
-        return None
-    return Rejection(Reason.PROMO_CODE_USED_UP)
+def refusals(promo: Promo | None, tier_ids: Iterable[str], now_ms: int) -> Refusals:
+    """Why an order of these tiers can't have the code: it is unknown, it is not active, it is for
+    none of the tiers, or it is used up. Each has a place of its own among an order's refusals.
+    """
+    if promo is None:
+        return Rejection(Reason.UNKNOWN_PROMO_CODE), None, None, None
+    terms = promo.terms
+    active, fits = terms.active(now_ms), any(terms.fits(tier_id) for tier_id in tier_ids)
+    unfit = Rejection(Reason.PROMO_CODE_NOT_APPLICABLE, {"tier_ids": terms.tier_ids})
+    return (
+        None,
+        None if active else Rejection(Reason.PROMO_CODE_NOT_ACTIVE),
+        None if fits else unfit,
+        Rejection(Reason.PROMO_CODE_USED_UP) if promo.left == 0 else None,
+    )
 
 
 def used_up_for(state: State, found: Order) -> bool:
     """Whether an order that has given its use back can't have one again."""
     promo = state.promo_by_id.get(found.promo.promo_id) if found.promo is not None else None
-    return refuse_used_up(promo) is not None
+    return promo is not None and promo.left == 0
 
 
 def discounted(terms: PromoTerms, items: list[Item]) -> list[Item]:
