@@ -186,6 +186,7 @@ class Event(Struct, frozen=True):
     opened: bool = False
     version: int = 0
     series_id: str | None = None
+    reentry: bool = False  # at the doors, who has left may come back
     gates: tuple[Gate, ...] = ()
     tiers: tuple[Tier, ...] = ()
 
@@ -225,7 +226,11 @@ class Stored(Struct, frozen=True):
 def event_terms(event: Event) -> EventTerms:
     """What the sale's actor must know of an event."""
     return EventTerms(
-        event.organizer_id, event.currency, to_ms(event.start_time), to_ms(event.end_time)
+        event.organizer_id,
+        event.currency,
+        to_ms(event.start_time),
+        to_ms(event.end_time),
+        event.reentry,
     )
 
 

@@ -42,6 +42,7 @@ class EventTerms(Struct, frozen=True, array_like=True, gc=False):
     currency: str
     starts_at_ms: int
     ends_at_ms: int
+    reentry: bool = False  # who has left may come back
 
 
 class TierTerms(Struct, frozen=True, array_like=True, gc=False):
@@ -293,6 +294,7 @@ class CheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
     elsewhere: bool | None = None
     override: bool = False
     override_reason: str | None = None
+    leaving: bool = False
 
 
 class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):

@@ -27,6 +27,7 @@ class InvalidReason(StrEnum):
     REISSUED = "reissued"
     NOT_OPEN = "not_open"
     TIER_NOT_ADMITTED = "tier_not_admitted"
+    NO_REENTRY = "no_reentry"
 
 
 class SaleOpened(Struct, frozen=True, tag=True, array_like=True):
@@ -193,6 +194,7 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Every scan, refused too. `order_id` and `number` name the ticket where the token has one.
 
     It holds what the answer shows and may change later: the same nonce answers the same for ever.
+    `leaving`: it was made at the way out. `visit`: of a ticket that may come back.
     """
 
     device_id: str
@@ -211,6 +213,8 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     tier_name: str | None = None
     ticket_sealed: bytes | None = None  # the attendee, where named after the purchase
     offline: Offline | None = None  # where the device tells of it afterwards
+    leaving: bool = False
+    visit: bool = False
 
 
 class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -219,6 +223,7 @@ class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):
     undone_by: str
     order_id: str
     number: int
+    used: bool = False  # the ticket had been in before, and had left
 
 
 class WaitlistJoined(Struct, frozen=True, tag=True, array_like=True, gc=False):

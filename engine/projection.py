@@ -70,6 +70,7 @@ class CheckInRow(Struct, frozen=True):
     outcome: str | None
     told: str | None
     corrected_at: datetime | None
+    leaving: bool
 
 
 class ConflictRow(Struct, frozen=True):

@@ -23,6 +23,7 @@ class Scan(Struct, array_like=True, gc=False):
     at_ms: int
     undone_at_ms: int | None = None
     displaced: bool = False  # told by its device later than one that came before it
+    resolved: bool = False  # an exit told of later made it the admission of another stay
 
 
 class ScanView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -46,6 +47,7 @@ class SyncedScan(Struct, frozen=True, array_like=True, gc=False):
     gate: str | None
     displaced: bool
     undone_at_ms: int | None
+    resolved: bool = False
 
 
 class SyncView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -54,24 +56,35 @@ class SyncView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     scans: tuple[SyncedScan, ...]
 
 
-class Doors(Struct, array_like=True, gc=False):
-    """Admissions that stand. Keys: tier id, gate name ("" where none was told), minute in ms.
+class Tally(Struct, array_like=True, gc=False):
+    """Scans that count. Keys: tier id, gate name ("" where none was told), minute in ms.
 
     A name or minute that has been counted once stays, though it come to nought: beyond the most
     that there may be, new ones are counted together, and must be so when they are taken back.
     """
 
-    admitted: int = 0
+    total: int = 0
     by_tier: dict[str, int] = {}
     by_gate: dict[str, int] = {}
     by_minute: dict[int, int] = {}
 
     def count(self, tier_id: str, gate: str | None, at_ms: int, change: int) -> None:
-        self.admitted += change
+        self.total += change
         minute_ms = at_ms - at_ms % _MINUTE_MS
         self.by_tier[tier_id] = self.by_tier.get(tier_id, 0) + change
         _add(self.by_gate, gate or "", change, GATES_MAX, OTHER_GATES)
         _add(self.by_minute, minute_ms, change, MINUTES_MAX, OTHER_MINUTES_MS)
+
+
+class Doors(Tally, array_like=True, gc=False):
+    """Admissions that stand, and exits that ended one."""
+
+    exits: Tally | None = None
+
+    def count_exit(self, tier_id: str, gate: str | None, at_ms: int, change: int) -> None:
+        if self.exits is None:
+            self.exits = Tally()
+        self.exits.count(tier_id, gate, at_ms, change)
 
 
 class DoorsView(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -79,11 +92,23 @@ class DoorsView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     by_tier: dict[str, int]
     by_gate: dict[str, int]
     by_minute: dict[int, int]
+    exited: int = 0
+    exited_by_tier: dict[str, int] = {}
+    exited_by_gate: dict[str, int] = {}
+    exited_by_minute: dict[int, int] = {}
 
 
 def view(doors: Doors) -> DoorsView:
-    return DoorsView(
-        doors.admitted, _counted(doors.by_tier), _counted(doors.by_gate), _counted(doors.by_minute)
+    exits = doors.exits
+    return DoorsView(*_tallied(doors), *(_tallied(exits) if exits is not None else ()))
+
+
+def _tallied(tally: Tally) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:
+    return (
+        tally.total,
+        _counted(tally.by_tier),
+        _counted(tally.by_gate),
+        _counted(tally.by_minute),
     )
 
 

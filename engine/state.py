@@ -58,7 +58,7 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
-    snapshot_format: Literal[5] = 5  # stays where it is: what is new comes behind it
+    snapshot_format: Literal[6] = 6  # stays where it is: what is new comes behind it
     cancelled_at_ms: int = 0
 
 

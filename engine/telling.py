@@ -12,6 +12,7 @@ class ScanResult(StrEnum):
     ADMIT = "ADMIT"
     ALREADY_ADMITTED = "ALREADY_ADMITTED"
     INVALID = "INVALID"
+    EXIT = "EXIT"
 
 
 class Outcome(StrEnum):
@@ -40,6 +41,21 @@ class OfflineScan(Struct, frozen=True, array_like=True, gc=False):
     scanned_at_ms: int
     at_ms: int
     told: ScanResult
+    leaving: bool = False
+
+
+class Settled(Struct, frozen=True, array_like=True, gc=False):
+    """What a scan told of afterwards changes where one may come back (`engine.stays`).
+
+    `stands`, `falls`: scans (their keys) that are counted from now on, and those that are no more.
+    `admitted_by`: the scan that the ticket is in by, None: it is out. `used`: it has been in.
+    """
+
+    stands: tuple[str, ...]
+    falls: tuple[str, ...]
+    admitted_by: str | None
+    admitted_at_ms: int | None
+    used: bool
 
 
 class Offline(Struct, frozen=True, array_like=True, gc=False):
@@ -54,3 +70,4 @@ class Offline(Struct, frozen=True, array_like=True, gc=False):
     at_ms: int
     contested: bool = False
     displaced: str | None = None
+    settled: Settled | None = None

@@ -51,6 +51,7 @@ class Ticket(Struct, array_like=True, gc=False):
     ended_at_ms: int | None = None  # since when it has been worth nothing
     replaced_at_ms: tuple[int, ...] = ()  # of each former token
     transfer: Transfer | None = None
+    visits: tuple[str, ...] = ()  # where it may come back: the scans that led in or out, as told
 
 
 class TicketView(Struct, frozen=True, array_like=True, gc=False):

@@ -77,6 +77,7 @@ def _with(event: Event, terms: EventTerms) -> Event:
         currency=terms.currency,
         start_time=from_ms(terms.starts_at_ms),
         end_time=from_ms(terms.ends_at_ms),
+        reentry=terms.reentry,
     )
 
 

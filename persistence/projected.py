@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from engine.catalogue import from_ms
 from engine.purchase import Item
-from persistence.recount import Order, Recount, Scan, Ticket
+from persistence.recount import Order, Recount, Ticket
+from persistence.recount_scans import Scan
 from persistence.recount_waiting import Waiter
 
 READ_ROWS = 1_000
@@ -98,7 +99,7 @@ TABLES = (
             *("device_id", "nonce", "token_digest", "order_id", "number", "tier_id", "gate"),
             *("result", "reason", "override_reason", "scanned_at", "decided_at"),
             *("undone_at", "undone_by", "outcome", "told", "corrected_at", "contested"),
-            "displaced",
+            *("displaced", "leaving", "visit", "resolved"),
         ),
     ),
     Table(
@@ -243,6 +244,7 @@ def _scan(scan: Scan) -> tuple[Any, ...]:
         *(_instant(undone_at_ms), undone_by),
         *((offline.outcome, offline.told, from_ms(offline.at_ms)) if offline else (None,) * 3),
         *(offline.contested if offline else False, scan.displaced),
+        *(fact.leaving, fact.visit, scan.resolved),
     )
 
 

@@ -19,6 +19,7 @@ from engine.money import total_minor
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import SCAN_MARK
+from engine.telling import Settled
 from engine.ticket import TicketStatus, token_digest
 from persistence import transfers
 from persistence.alone import alone
@@ -132,6 +133,8 @@ class Fold:
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
+        self._in_by: dict[tuple[str, int], tuple[str, ...]] = {}  # by another scan than the last
+        self._stands: dict[tuple[str, str, str], bool] = {}
         self._held: Counter[tuple[str, str]] = Counter()
         self._sold: Counter[tuple[str, str]] = Counter()
         self._reached: dict[str, int] = {}
@@ -143,6 +146,8 @@ class Fold:
         tables["status"] = [(key, *change) for key, change in self._status.items()]
         tables["refunded"] = list(self._refunded.items())
         tables["ticket"] = [(*key, *change) for key, change in self._ticket_status.items()]
+        tables["settled_tickets"] = [(*key, *scan) for key, scan in self._in_by.items()]
+        tables["settled_scans"] = [(*key, stands) for key, stands in self._stands.items()]
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
         ]
@@ -199,7 +204,8 @@ class Fold:
             case f.AdmissionUndone():
                 undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
                 self._tables["undone"].append(undone)
-                self._ticket_status[fact.order_id, fact.number] = (TicketStatus.VALID, None, None)
+                status = TicketStatus.USED if fact.used else TicketStatus.VALID
+                self._stand(fact.order_id, fact.number, (status, None, None))
             case _:
                 self._configured(event_id, fact)
 
@@ -290,14 +296,41 @@ class Fold:
                 offline.told if offline else None,
                 _instant(offline.at_ms) if offline else None,
                 offline.contested if offline else False,
+                fact.leaving,
+                fact.visit,
             )
         )
         if offline is not None and offline.displaced is not None:
             device_id, _, nonce = offline.displaced.partition(SCAN_MARK)
             self._tables["displaced"].append((entry.sale_id, device_id, nonce))
-        if fact.result is f.ScanResult.ADMIT and fact.order_id and fact.number is not None:
-            admitted = (TicketStatus.USED, _instant(offline.at_ms) if offline else at, entry.seq)
-            self._ticket_status[fact.order_id, fact.number] = admitted
+        if fact.order_id is None or fact.number is None:
+            return
+        if offline is not None and offline.settled is not None:
+            self._settled(entry, fact.order_id, fact.number, offline.settled)
+        elif fact.result is f.ScanResult.ADMIT:
+            admitted_at = _instant(offline.at_ms) if offline else at
+            self._stand(fact.order_id, fact.number, (TicketStatus.USED, admitted_at, entry.seq))
+        elif fact.result is f.ScanResult.EXIT and fact.checked_in_at_ms is not None:
+            self._stand(fact.order_id, fact.number, (TicketStatus.USED, None, None))
+
+    def _settled(self, entry: f.Entry, order_id: str, number: int, settled: Settled) -> None:
+        for keys, stands in ((settled.falls, False), (settled.stands, True)):
+            for key in keys:
+                device_id, _, nonce = key.partition(SCAN_MARK)
+                self._stands[entry.sale_id, device_id, nonce] = stands
+        status = TicketStatus.USED if settled.used else TicketStatus.VALID
+        at_ms, in_by = settled.admitted_at_ms, settled.admitted_by
+        admitted_at = _instant(at_ms) if at_ms is not None else None
+        self._stand(order_id, number, (status, admitted_at, None))
+        if in_by is not None:
+            device_id, _, nonce = in_by.partition(SCAN_MARK)
+            self._in_by[order_id, number] = (entry.sale_id, device_id, nonce)
+
+    def _stand(
+        self, order_id: str, number: int, how: tuple[str, datetime | None, int | None]
+    ) -> None:
+        self._ticket_status[order_id, number] = how
+        self._in_by.pop((order_id, number), None)
 
     def _configured(self, event_id: str, fact: Configured) -> None:
         self.configured.append((event_id, fact))

@@ -106,17 +106,33 @@ STATEMENTS: dict[str, str] = {
     "checkins": """
         INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
                               tier_id, gate, result, reason, override_reason, scanned_at,
-                              decided_at, outcome, told, corrected_at, contested)
+                              decided_at, outcome, told, corrected_at, contested, leaving, visit)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
                              $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
                              $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[])
+                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[],
+                             $19::boolean[], $20::boolean[])
         """,
     "displaced": """
         UPDATE checkins SET displaced = true
         FROM unnest($1::text[], $2::text[], $3::text[]) AS t (event_id, device_id, nonce)
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
+        """,
+    "settled_scans": """
+        UPDATE checkins SET displaced = result = 'ADMIT' AND NOT t.stands,
+            resolved = result = 'ALREADY_ADMITTED' AND t.stands
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
+            AS t (event_id, device_id, nonce, stands)
+        WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
+          AND checkins.nonce = t.nonce
+        """,
+    "settled_tickets": """
+        UPDATE tickets SET admitted_seq = c.seq
+        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[])
+            AS t (order_id, number, event_id, device_id, nonce)
+            JOIN checkins c USING (event_id, device_id, nonce)
+        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     "undone": """
         UPDATE checkins SET undone_at = t.at, undone_by = t.by

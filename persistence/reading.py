@@ -55,7 +55,7 @@ SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.c
     c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, t.checked_in_at
 FROM checkins c JOIN tickets t USING (order_id, number)
     LEFT JOIN checkins a ON a.event_id = c.event_id AND a.seq = t.admitted_seq
-WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES}
+WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES} AND NOT c.visit
   AND (c.contested OR a.device_id IS NULL OR a.device_id <> c.device_id)
   AND NOT EXISTS (
     SELECT FROM checkins first
@@ -63,8 +63,41 @@ WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES}
         = (c.event_id, c.order_id, c.number, c.device_id)
       AND (first.corrected_at, first.seq) < (c.corrected_at, c.seq)
       AND {_DISAGREES.replace("c.", "first.")})
-ORDER BY c.seq LIMIT $3
 """
+# Where one may come back, the same of each stay: two scans are of one if no exit is between them.
+_PLACE = "(coalesce({0}.corrected_at, {0}.decided_at), {0}.seq)"
+_SAME_TICKET = "({0}.event_id, {0}.order_id, {0}.number) = (c.event_id, c.order_id, c.number)"
+_STANDS = "(({0}.result = 'ADMIT' AND NOT {0}.displaced) OR {0}.resolved)"
+
+
+def _one_stay(scan: str) -> str:
+    first, then, between = (_PLACE.format(name) for name in (scan, "c", "e"))
+    return f"""NOT EXISTS (
+        SELECT FROM checkins e WHERE e.visit AND e.leaving AND {_SAME_TICKET.format("e")}
+          AND (({between} > {first} AND {between} < {then})
+            OR ({between} > {then} AND {between} < {first})))"""
+
+
+_LET_IN = "{0}.visit AND {0}.told = 'ADMIT' AND NOT {0}.leaving AND {0}.undone_at IS NULL"
+_CONFLICTS_OF_STAYS = f"""
+SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
+    c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, a.at
+FROM checkins c LEFT JOIN LATERAL (
+    SELECT a.device_id, a.nonce, a.gate, coalesce(a.corrected_at, a.decided_at) AS at
+    FROM checkins a
+    WHERE a.visit AND NOT a.leaving AND {_SAME_TICKET.format("a")} AND a.undone_at IS NULL
+      AND {_STANDS.format("a")} AND {_one_stay("a")}
+    LIMIT 1) a ON true
+WHERE c.event_id = $1 AND c.seq > $2 AND {_LET_IN.format("c")}
+  AND (c.contested OR NOT {_STANDS.format("c")})
+  AND (c.contested OR a.device_id IS NULL OR a.device_id <> c.device_id)
+  AND NOT EXISTS (
+    SELECT FROM checkins first
+    WHERE {_SAME_TICKET.format("first")} AND first.device_id = c.device_id
+      AND {_LET_IN.format("first")} AND (first.contested OR NOT {_STANDS.format("first")})
+      AND {_PLACE.format("first")} < {_PLACE.format("c")} AND {_one_stay("first")})
+"""
+_ALL_CONFLICTS = f"{_CONFLICTS} UNION ALL {_CONFLICTS_OF_STAYS} ORDER BY seq LIMIT $3"
 
 
 class Projections:
@@ -151,7 +184,7 @@ class Projections:
             rows = await connection.fetch(
                 "SELECT seq, device_id, nonce, order_id, number, tier_id, gate, result, reason,"
                 " override_reason, scanned_at, decided_at, undone_at, undone_by, outcome, told,"
-                " corrected_at FROM checkins"
+                " corrected_at, leaving FROM checkins"
                 " WHERE event_id = $1 AND seq > $2"
                 " AND ($3::timestamptz IS NULL OR decided_at >= $3)"
                 " ORDER BY seq LIMIT $4",
@@ -170,7 +203,7 @@ class Projections:
     async def conflicts(self, event_id: str, after_seq: int, limit: int) -> list[ConflictRow]:
         """Where devices disagree, in the order of what was heard of."""
         async with reading(self._pool) as connection:
-            rows = await connection.fetch(_CONFLICTS, event_id, after_seq, limit)
+            rows = await connection.fetch(_ALL_CONFLICTS, event_id, after_seq, limit)
         return [ConflictRow(*row) for row in rows]
 
     async def attendees(

@@ -17,8 +17,10 @@ from engine import facts as f
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import scan_key
+from engine.scan import view as doors_view
 from engine.state import KEY_KEPT_MS, State
 from engine.ticket import TicketStatus, token_digest
+from persistence.recount_scans import Scan, admissions, stay_of, totals
 from persistence.recount_waiting import Waiters
 
 
@@ -29,7 +31,8 @@ class Ticket(Struct, gc=False):
     issued_at_ms: int
     status: TicketStatus = TicketStatus.VALID
     checked_in_at_ms: int | None = None
-    admitted_by: "Scan | None" = None
+    admitted_by: Scan | None = None
+    visits: list[Scan] = []
     transferred_from: int | None = None
     holder_id: str | None = None
 
@@ -64,14 +67,6 @@ class Refund(Struct, gc=False):
     status: RefundStatus
 
 
-class Scan(Struct, gc=False):
-    seq: int
-    at_ms: int
-    fact: f.TicketScanned
-    undone: tuple[int, str] | None = None  # when and by whom
-    displaced: bool = False
-
-
 class Places(Struct, gc=False):
     """Of one tier."""
 
@@ -96,6 +91,7 @@ class Recount:
         self.tiers: dict[str, Places] = {}
         self.waiters = Waiters()
         self.admitted = 0
+        self.exited = 0
         self.sealed: set[str] = set()  # orders with personal data
         self._unsound: set[str] = set()  # tiers, each told of once
         self._digests: set[bytes] = set()
@@ -306,6 +302,14 @@ class Recount:
         if (fact.device_id, fact.nonce) in self.scans:
             self._say(f"{fact.device_id} has used the nonce {fact.nonce} before", entry)
         scan = self.scans[fact.device_id, fact.nonce] = Scan(entry.seq, entry.at_ms, fact)
+        if fact.visit:
+            ticket = self._ticket(fact.order_id, fact.number)
+            if not ticket.visits and ticket.admitted_by is not None:
+                ticket.visits.append(ticket.admitted_by)
+            ticket.visits.append(scan)
+            if fact.offline is not None or fact.leaving:
+                self._settle(ticket)
+                return
         if fact.result is not f.ScanResult.ADMIT:
             return
         ticket = self._ticket(fact.order_id, fact.number)
@@ -326,9 +330,31 @@ class Recount:
         if ticket.checked_in_at_ms is None:
             self._say(f"ticket {fact.number} of {fact.order_id} was not in", entry)
         self.admitted -= 1
+        if ticket.visits:
+            last = stay_of(self.scans[fact.device_id, fact.nonce], ticket.visits)
+            ticket.visits = [
+                v for v in ticket.visits if v.fact.leaving or stay_of(v, ticket.visits) < last
+            ]
         ticket.checked_in_at_ms = ticket.admitted_by = None
-        if ticket.status is TicketStatus.USED:
+        before = any(not visit.fact.leaving for visit in ticket.visits)
+        if ticket.status is TicketStatus.USED and not before:
             ticket.status = TicketStatus.VALID
+
+    def _settle(self, ticket: Ticket) -> None:
+        """One more visit of a ticket that may come back: all of them anew."""
+        before, after = totals(ticket.visits[:-1]), totals(ticket.visits)
+        self.admitted += after[0] - before[0]
+        self.exited += after[1] - before[1]
+        standing = admissions(ticket.visits)
+        for visit in ticket.visits:
+            stands = visit in standing.values()
+            visit.displaced = visit.fact.result is f.ScanResult.ADMIT and not stands
+            visit.resolved = visit.fact.result is f.ScanResult.ALREADY_ADMITTED and stands
+        now_in = standing.get(sum(visit.fact.leaving for visit in ticket.visits))
+        ticket.admitted_by = now_in
+        ticket.checked_in_at_ms = now_in.place[0] if now_in is not None else None
+        if standing and ticket.status is TicketStatus.VALID:
+            ticket.status = TicketStatus.USED
 
     def _ticket(self, order_id: str | None, number: int | None) -> Ticket:
         if order_id is None or number is None:
@@ -354,9 +380,12 @@ class Recount:
             for tier_id, tier in tiers
             if tier.waiting != self.waiters.waiting(tier_id)
         ]
-        if self.admitted != state.header.doors.admitted:
-            admitted = state.header.doors.admitted
-            wrong.append(f"{self.admitted} are in by the facts, {admitted} by replay")
+        doors = doors_view(state.header.doors)
+        if (self.admitted, self.exited) != (doors.admitted, doors.exited):
+            replayed_doors = f"{doors.admitted}, {doors.exited}"
+            wrong.append(
+                f"in, out: {self.admitted}, {self.exited} by the facts, {replayed_doors} by replay"
+            )
         for order_id, order in self.orders.items():
             if order_id not in state.order_by_id:
                 if order.status is OrderStatus.PENDING:

@@ -12,10 +12,11 @@ from engine.projection import TokenList
 from persistence.transactions import Connection, changing, reading
 
 # In the order of the tiers as they are named.
-_ROW = """'["' || encode(token_digest, 'hex') || '",' || t.place - 1 || ',"' || status || '"]'"""
+_ROW = """'["' || encode(token_digest, 'hex') || '",' || t.place - 1 || ',"' || %s || '"]'"""
 _TIERS = "unnest($2::text[]) WITH ORDINALITY AS t (tier_id, place)"
 _ROWS = f"string_agg({_ROW}, ',')"  # to sort a hundred thousand takes half as long again
 _LIST = f"convert_to('[' || coalesce({_ROWS}, '') || ']', 'UTF8')"
+_WORTH = "token_worth(status, checked_in_at)"
 _AS_OF = """
 SELECT life, forgotten, greatest(forgotten, newest) AS change, seq
 FROM token_changes_life,
@@ -27,7 +28,8 @@ FROM token_changes_life,
 # One statement, one look: the list is as of the fact that stands beside it.
 _ALL = f"""
 SELECT life, change, seq,
-    (SELECT {_LIST} FROM tickets JOIN {_TIERS} USING (tier_id) WHERE event_id = $1) AS tickets
+    (SELECT {_LIST % _WORTH} FROM tickets JOIN {_TIERS} USING (tier_id)
+     WHERE event_id = $1) AS tickets
 FROM ({_AS_OF}) AS as_of
 """
 
@@ -39,7 +41,7 @@ WITH recent AS MATERIALIZED (
     FROM recent ORDER BY token_digest, change DESC
 )
 SELECT life, change, seq, forgotten, (SELECT count(*) FROM recent) AS changes,
-    (SELECT {_LIST} FROM latest JOIN {_TIERS} USING (tier_id)) AS tickets
+    (SELECT {_LIST % "status"} FROM latest JOIN {_TIERS} USING (tier_id)) AS tickets
 FROM ({_AS_OF}) AS as_of
 """
 

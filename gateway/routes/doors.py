@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 
 from aiohttp import web
@@ -50,13 +51,21 @@ GateName = Annotated[str, Meta(min_length=1, max_length=64)]
 DeviceId = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,160}$")]
 
 
+class Direction(StrEnum):
+    ENTRY = "entry"
+    EXIT = "exit"
+
+
 class ScanBody(Body, frozen=True):
+    """`direction`: out of the house goes who may come back, where the event allows re-entry."""
+
     token: Annotated[str, Meta(min_length=1, max_length=512)]
     nonce: Nonce
     gate: GateName | None = None
     scanned_at: datetime | None = None
     override: bool = False
     reason: Annotated[str, Meta(max_length=200)] | None = None
+    direction: Direction = Direction.ENTRY
 
 
 class UndoBody(Body, frozen=True):
@@ -78,6 +87,7 @@ class ScanAnswer(Struct, frozen=True, omit_defaults=True, gc=False):
 class HistoryLine(Struct, frozen=True):
     device_id: str
     nonce: str
+    direction: str
     result: str
     reason: str | None
     ticket_id: str | None
@@ -94,13 +104,20 @@ class HistoryLine(Struct, frozen=True):
 
 
 class DoorsAnswer(Struct, frozen=True):
-    """Keys: tier id, gate name, minute (RFC 3339)."""
+    """Keys: tier id, gate name, minute (RFC 3339). Where one may come back, who does is admitted
+    again; `inside` are those who have not left since.
+    """
 
     event_id: str
     admitted: int
     by_tier: dict[str, int]
     by_gate: dict[str, int]
     by_minute: dict[str, int]
+    inside: int = 0
+    exited: int = 0
+    exited_by_tier: dict[str, int] = {}
+    exited_by_gate: dict[str, int] = {}
+    exited_by_minute: dict[str, int] = {}
 
 
 async def check_in(request: web.Request) -> web.Response:
@@ -127,6 +144,7 @@ def _scan(call: Call) -> CheckIn:
         None,
         body.override,
         body.reason,
+        body.direction is Direction.EXIT,
     )
 
 
@@ -285,6 +303,7 @@ def _history_line(row: CheckInRow) -> HistoryLine:
     return HistoryLine(
         row.device_id,
         row.nonce,
+        Direction.EXIT if row.leaving else Direction.ENTRY,
         row.result,
         row.reason,
         ids.ticket_id(row.order_id, row.number or 0) if row.order_id else None,
@@ -320,8 +339,22 @@ async def _doors(request: web.Request) -> DoorsAnswer | Rejection:
         event = await ports_of(request).catalogue.event(event_id)
         return event if isinstance(event, Rejection) else DoorsAnswer(event_id, 0, {}, {}, {})
     assert isinstance(reply, DoorsView)
-    by_minute = {instant(ms): count for ms, count in sorted(reply.by_minute.items())}
-    return DoorsAnswer(event_id, reply.admitted, reply.by_tier, reply.by_gate, by_minute)
+    return DoorsAnswer(
+        event_id,
+        reply.admitted,
+        reply.by_tier,
+        reply.by_gate,
+        _minutes(reply.by_minute),
+        reply.admitted - reply.exited,
+        reply.exited,
+        reply.exited_by_tier,
+        reply.exited_by_gate,
+        _minutes(reply.exited_by_minute),
+    )
+
+
+def _minutes(counts: dict[int, int]) -> dict[str, int]:
+    return {instant(ms): count for ms, count in sorted(counts.items())}
 
 
 async def doors_stream(request: web.Request) -> web.StreamResponse:

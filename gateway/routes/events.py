@@ -60,6 +60,7 @@ class _Details(Body, frozen=True, kw_only=True):
     currency: Currency | UnsetType = UNSET
     setup_hours_before: Hours = 0
     teardown_hours_after: Hours = 0
+    reentry: bool = False
 
 
 class NewEvent(_Details, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class ManifestGate(Struct, frozen=True):
 class ManifestDoors(Struct, frozen=True):
     opens_at: str
     cancelled: bool
+    reentry: bool
     gates: list[ManifestGate]
 
 
@@ -51,8 +52,9 @@ class ManifestTier(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """`tickets`: [SHA-256 of the token in hex, index of its tier, status]. `version`: the fact of
-    the sale that it is as of. `full`: all that there is, and not only what has changed.
+    """`tickets`: [SHA-256 of the token in hex, index of its tier, status]; OUT is a status, too: it
+    was in, and may come back. `version`: the fact of the sale that it is as of. `full`: all that
+    there is, and not only what has changed.
 
     `signature`: by the event's key over the RFC 8785 form of the rest, base64url.
     """
@@ -180,6 +182,7 @@ def _doors(request: web.Request, event: Event) -> dict[str, object]:
             for gate in event.gates
         ],
         "opens_at": instant(max(to_ms(event.start_time) - opens_before_ms, 0)),
+        "reentry": event.reentry,
     }
 
 

@@ -23,6 +23,7 @@ from gateway.problems import malformed, refused
 from gateway.reached import reached
 from gateway.routes.doors import (
     DeviceId,
+    Direction,
     GateName,
     Nonce,
     device_of_principal,
@@ -44,7 +45,10 @@ TokenHash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class ToldScan(Body, frozen=True):
-    """`token` or `token_hash`, the SHA-256 of it; `scanned_at` by the device's own clock."""
+    """`token` or `token_hash`, the SHA-256 of it; `scanned_at` by the device's own clock.
+
+    `direction`: `exit` is understood where `result` is EXIT.
+    """
 
     nonce: Nonce
     scanned_at: Instant
@@ -52,6 +56,7 @@ class ToldScan(Body, frozen=True):
     token: Token | UnsetType = UNSET
     token_hash: TokenHash | UnsetType = UNSET
     gate: GateName | None = None
+    direction: Direction | None = None
 
 
 class SyncBody(Body, frozen=True):
@@ -64,7 +69,8 @@ class SyncBody(Body, frozen=True):
 
 class Result(Struct, frozen=True, omit_defaults=True):
     """`checked_in_at`, `gate`: of the admission that stood when this was decided. `displaced`: an
-    earlier scan was told of since, and is the admission now.
+    earlier scan was told of since, and is the admission now. `resolved`: an exit was told of since,
+    so it is the admission of another stay.
     """
 
     nonce: str
@@ -75,6 +81,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     gate: str | None = None
     displaced: bool = False
     undone_at: str | None = None
+    resolved: bool = False
 
 
 class SyncAnswer(Struct, frozen=True):
@@ -145,9 +152,18 @@ def _told(principal: Principal, scan: ToldScan, offset_ms: int, received_ms: int
     )
     scanned_ms = to_ms(scan.scanned_at)
     at_ms = min(scanned_ms + offset_ms, received_ms)
-    return OfflineScan(
-        scan.nonce, digest, gate_of(principal, scan.gate), scanned_ms, at_ms, scan.result
-    )
+    leaving = _leaving(scan)
+    gate = gate_of(principal, scan.gate)
+    return OfflineScan(scan.nonce, digest, gate, scanned_ms, at_ms, scan.result, leaving)
+
+
+def _leaving(scan: ToldScan) -> bool:
+    goes_out = scan.result is ScanResult.EXIT
+    leaving = goes_out if scan.direction is None else scan.direction is Direction.EXIT
+    entry_only = (ScanResult.ADMIT, ScanResult.ALREADY_ADMITTED)
+    if (goes_out and not leaving) or (leaving and scan.result in entry_only):
+        raise malformed("Expected a result of its direction - at `$.scans`")
+    return leaving
 
 
 def _synced(reply: Reply) -> tuple[SyncedScan, ...]:
@@ -165,6 +181,7 @@ def _result(nonce: str, scan: SyncedScan) -> Result:
         scan.gate,
         scan.displaced,
         instant(scan.undone_at_ms) if scan.undone_at_ms else None,
+        scan.resolved,
     )
 
 

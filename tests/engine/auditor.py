@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
 from engine.telling import Offline
-from tests.engine.auditor_promos import PromoAudit, cost, even
+from tests.engine.auditor_promos import PromoAudit, cost, places
+from tests.engine.auditor_stays import Visit, Visits
 from tests.engine.auditor_waiting import WaitlistAudit
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -27,6 +28,7 @@ class AuditedTicket:
     offline_at_ms: int | None = None  # when it was, where its device told of it afterwards
     ended_at_ms: int | None = None
     received: bool = False
+    visits: Visits = field(default_factory=Visits)
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Auditor:
         self.tiers: dict[str, TierTerms] = {}
         self.orders: dict[str, AuditedOrder] = {}
         self.scans: dict[tuple[str, str], f.TicketScanned] = {}
+        self.heard_at_ms: dict[tuple[str, str], int] = {}
         self.undone: set[tuple[str, str]] = set()
         self.key_used_at_ms: dict[bytes, int] = {}
         self.tokens: set[bytes] = set()
@@ -227,6 +230,8 @@ class Auditor:
                 assert entry.at_ms < at_ms + UNDO_WINDOW_MS, entry
                 self.undone.add((device_id, nonce))
                 ticket.admission = None
+                ticket.visits.take_back()
+                assert fact.used == any(not visit.leaving for visit in ticket.visits.told), entry
 
     def _placed(self, fact: f.OrderPlaced, entry: f.Entry) -> None:
         assert self.stage == "open", entry
@@ -288,14 +293,9 @@ class Auditor:
             assert fact.payment_id not in order.returned, entry
         if fact.key is not None:
             self._uses(fact.key.digest, entry)
-        places = [i for i in order.placed.items for _ in range(i.quantity)]
-        for item, token in zip(places, fact.tokens, strict=True):
+        for place, token in zip(places(order.placed.items), fact.tokens, strict=True):
             self._minted(token, entry)
-            order.tickets.append(AuditedTicket(item.tier_id, 0, [token]))
-        for item in order.placed.items:
-            paid = [t for t in order.tickets if t.tier_id == item.tier_id]
-            for ticket, price_minor in zip(paid, even(cost(item), len(paid)), strict=True):
-                ticket.price_minor = price_minor
+            order.tickets.append(AuditedTicket(*place, [token]))
         order.holds, order.ended, order.confirmed = False, None, True
         order.paid_by = fact.payment_id
 
@@ -333,11 +333,16 @@ class Auditor:
         scan = (fact.device_id, fact.nonce)
         assert scan not in self.scans, entry
         self.scans[scan] = fact
-        if fact.result is not f.ScanResult.ADMIT:
+        self.heard_at_ms[scan] = entry.at_ms
+        if fact.result is not f.ScanResult.ADMIT and not fact.visit:
             return
         assert fact.order_id is not None, entry
         assert fact.number is not None, entry
         ticket = self._order(fact.order_id, entry).tickets[fact.number]
+        if fact.visit:
+            self._visited(ticket, fact, entry)
+            if fact.offline is not None or fact.leaving:
+                return
         if fact.offline is not None:
             self._told(ticket, fact.offline, entry)
         assert ticket.admission is None, entry
@@ -363,6 +368,35 @@ class Auditor:
         assert ticket.offline_at_ms is not None, entry
         assert offline.at_ms < ticket.offline_at_ms, entry
         ticket.admission = None
+
+    def _visited(self, ticket: AuditedTicket, fact: f.TicketScanned, entry: f.Entry) -> None:
+        """A scan of a ticket that may come back: by the facts, is it in?"""
+        visits, admission, offline = ticket.visits, ticket.admission, fact.offline
+        assert self.terms.reentry or visits.told or not fact.leaving, entry
+        if not visits.told and admission is not None:
+            at_ms = ticket.offline_at_ms
+            when = admission[2] if at_ms is None else at_ms
+            name = f"{admission[0]}\n{admission[1]}"
+            visits.told.append(Visit(name, when, leaving=False, online=at_ms is None))
+        name, online = f"{fact.device_id}\n{fact.nonce}", offline is None
+        at_ms = offline.at_ms if offline is not None else entry.at_ms
+        assert at_ms <= entry.at_ms, entry
+        if offline is None:
+            assert (visits.now_in() is not None) == fact.leaving or fact.leaving, entry
+            assert self.terms.reentry or not fact.leaving, entry
+        visits.hear(Visit(name, at_ms, fact.leaving, online), fact, entry)
+        if offline is None and not fact.leaving:
+            return
+        if offline is not None and not fact.leaving:
+            assert offline.told == "ADMIT", entry
+            assert ticket.ended_at_ms is None or at_ms < ticket.ended_at_ms, entry
+        now_in = visits.now_in()
+        ticket.admission = ticket.offline_at_ms = None
+        if now_in is not None:
+            device_id, _, nonce = now_in.name.partition("\n")
+            heard_at_ms = self.heard_at_ms[device_id, nonce]
+            ticket.admission = (device_id, nonce, heard_at_ms)
+            ticket.offline_at_ms = None if now_in.online else now_in.at_ms
 
     def _pays_back(
         self, order: AuditedOrder, refund_id: str, amount_minor: int, entry: f.Entry

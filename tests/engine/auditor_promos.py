@@ -1,6 +1,6 @@
 """What promo codes take off orders, as their facts say it: to the unit, and not too often."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from engine import facts as f
@@ -15,6 +15,11 @@ def even(whole: int, parts: int) -> list[int]:
     """What the tickets of a line cost: each within a unit of the others, together the whole."""
     reached = [whole * n // parts for n in range(parts + 1)]
     return [high - low for low, high in pairwise(reached)]
+
+
+def places(items: Iterable[f.Item]) -> list[tuple[str, int]]:
+    """Tier and price of every place, in the order of the items."""
+    return [(i.tier_id, price) for i in items for price in even(cost(i), i.quantity)]
 
 
 class PromoAudit:

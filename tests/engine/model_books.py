@@ -5,7 +5,6 @@ Nothing is kept that could be counted: every number is made anew from all orders
 
 import hashlib
 import uuid
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,6 +26,9 @@ class ModelTicket:
     transferred: bool = False  # to another ticket, which is received
     received: bool = False
     holder_id: str | None = None  # of a received one, where it is known
+    in_by: "ModelScan | None" = None
+    visits: list["ModelScan"] = field(default_factory=list)  # where it may come back
+    was_in: bool = False
 
     @property
     def alive(self) -> bool:
@@ -38,7 +40,7 @@ class ModelTicket:
             return "CANCELLED"
         if self.transferred:
             return "TRANSFERRED"
-        return "USED" if self.admitted else "VALID"
+        return "USED" if self.admitted or self.was_in else "VALID"
 
 
 @dataclass
@@ -91,7 +93,7 @@ class ModelEntry:
     forgotten: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class ModelScan:
     digest: bytes
     at_ms: int
@@ -101,6 +103,9 @@ class ModelScan:
     device_id: str = ""
     gate: str | None = None
     told_at_ms: int = 0
+    leaving: bool = False
+    online: bool = False
+    result: str = ""
 
 
 class ModelBooks:
@@ -184,15 +189,6 @@ class ModelBooks:
         of_orders = self.keys.keys() - self.joined_with
         used = sorted(self.keys[digest][0] for digest in of_orders)
         return [at_ms for at_ms in used if at_ms > self.forgotten_until_ms]
-
-    def admitted(self) -> tuple[int, dict[str, int], dict[str, int], dict[int, int]]:
-        inside = [(t.tier_id, *t.admitted) for t in self.tickets() if t.admitted]
-        return (
-            len(inside),
-            Counter(tier_id for tier_id, _, _ in inside),
-            Counter(gate or "" for _, _, gate in inside),
-            Counter(at_ms // 60_000 * 60_000 for _, at_ms, _ in inside),
-        )
 
 
 def digest_of(token: bytes) -> bytes:

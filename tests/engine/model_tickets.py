@@ -2,6 +2,7 @@
 
 from engine import commands as c
 from tests.engine.model_books import ModelOrder, ModelScan, ModelTicket
+from tests.engine.model_stays import go_through, take_back
 from tests.engine.model_syncing import ModelSyncing
 from tests.engine.model_waiting import ModelWaitlist, Verdict
 
@@ -75,16 +76,28 @@ class ModelTickets(ModelSyncing, ModelWaitlist):
     def _check_in(self, command: c.CheckIn, now_ms: int) -> Verdict:
         name = (command.device_id, command.nonce)
         if name in self.scans:
-            same = self.scans[name].digest == command.token_digest
+            first = self.scans[name]
+            same = (first.digest, first.leaving) == (command.token_digest, command.leaving)
             return (REPLAYED if same else "nonce_reused"), {}
         known = [t for t in self.tickets() if command.token_digest in t.digests]
         if not known and command.elsewhere is None:
             return "token_not_here", {}
-        self.scans[name] = scan = ModelScan(command.token_digest, now_ms, None)
+        self.scans[name] = scan = ModelScan(
+            command.token_digest,
+            now_ms,
+            None,
+            device_id=command.device_id,
+            gate=command.gate,
+            told_at_ms=now_ms,
+            leaving=command.leaving,
+            online=True,
+        )
         if not known:
             reason = "wrong_event" if command.elsewhere else "unknown_token"
             return "TicketScanned", {"result": "INVALID", "reason": reason}
         ticket = known[0]
+        if command.leaving:
+            return self._check_out(ticket, scan, command, now_ms)
         invalid = None if command.override else self._why_invalid(ticket, command, now_ms)
         if invalid:
             return "TicketScanned", {"result": "INVALID", "reason": invalid}
@@ -94,19 +107,31 @@ class ModelTickets(ModelSyncing, ModelWaitlist):
             ticket.admitted = (now_ms, command.gate)
             ticket.admitted_online_by = command.device_id
             scan.admitted = ticket
+            scan.result = "ADMIT"
+            if self.may_return(ticket):
+                go_through(ticket, scan)
+            ticket.in_by = scan
         at_ms, gate = ticket.admitted
         case = {"result": result, "checked_in_at_ms": at_ms, "admitted_gate": gate}
         return "TicketScanned", {**case, "reason": None}
 
+    def _check_out(
+        self, ticket: ModelTicket, scan: ModelScan, command: c.CheckIn, now_ms: int
+    ) -> Verdict:
+        if not self.terms.reentry:
+            return "TicketScanned", {"result": "INVALID", "reason": "no_reentry"}
+        at_ms, gate = ticket.admitted or (None, None)
+        dead = self._why_dead(ticket, command)
+        if at_ms is None and dead:
+            return "TicketScanned", {"result": "INVALID", "reason": dead}
+        go_through(ticket, scan)
+        case = {"result": "EXIT", "checked_in_at_ms": at_ms, "admitted_gate": gate}
+        return "TicketScanned", {**case, "reason": None}
+
     def _why_invalid(self, ticket: ModelTicket, command: c.CheckIn, now_ms: int) -> str | None:
-        if self.stage == "cancelled":
-            return "event_cancelled"
-        if ticket.refunded:
-            return "refunded"
-        if ticket.transferred:
-            return "transferred"
-        if command.token_digest != ticket.digests[-1]:
-            return "reissued"
+        dead = self._why_dead(ticket, command)
+        if dead:
+            return dead
         if now_ms < self.terms.starts_at_ms - command.doors_open_before_ms:
             return "not_open"
         admits = self.gates.get(command.gate or "", ())
@@ -114,17 +139,28 @@ class ModelTickets(ModelSyncing, ModelWaitlist):
             return "tier_not_admitted"
         return None
 
+    def _why_dead(self, ticket: ModelTicket, command: c.CheckIn) -> str | None:
+        if self.stage == "cancelled":
+            return "event_cancelled"
+        if ticket.refunded:
+            return "refunded"
+        if ticket.transferred:
+            return "transferred"
+        return "reissued" if command.token_digest != ticket.digests[-1] else None
+
     def _undo(self, command: c.UndoCheckIn, now_ms: int) -> Verdict:
         scan = self.scans.get((command.device_id, command.nonce))
         if scan is None:
             return "unknown_checkin", {}
         if scan.undone:
             return UNCHANGED, {}
-        if scan.admitted is None:
+        if scan.admitted is None or scan.admitted.in_by is not scan:
             return "not_admitted", {}
         if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
             return "undo_window_passed", {}
         scan.undone = True
+        take_back(scan.admitted)
+        scan.admitted.in_by = None
         scan.admitted.admitted = scan.admitted.admitted_online_by = None
         scan.admitted.told = []
         return "AdmissionUndone", {"undone_by": command.undone_by}

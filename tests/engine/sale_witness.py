@@ -224,7 +224,9 @@ class SaleWitness(RuleBasedStateMachine):
     def doors_count_the_admissions_that_stand(self) -> None:
         if self.stage.state.opened:
             doors = a(DoorsView, self.stage.decide(c.ReadDoors()))
-            seen = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
+            admitted = (doors.admitted, doors.by_tier, doors.by_gate, doors.by_minute)
+            exited = (doors.exited, doors.exited_by_tier, doors.exited_by_gate)
+            seen = (*admitted, *exited, doors.exited_by_minute)
             assert seen == self.model.admitted()
 
     def every_entry_reads_as_the_model_has_it(self) -> None:

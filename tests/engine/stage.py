@@ -84,8 +84,9 @@ def promo(
     return c.PromoTerms(promo_id, code, kind, value, tier_ids, uses_max, *window_ms, unlocks)
 
 
-def event_terms(starts_at_ms: int = STARTS_AT_MS) -> c.EventTerms:
-    return c.EventTerms(ORGANIZER.subject, "EUR", starts_at_ms, starts_at_ms + 3 * HOUR_MS)
+def event_terms(starts_at_ms: int = STARTS_AT_MS, *, reentry: bool = False) -> c.EventTerms:
+    ends_at_ms = starts_at_ms + 3 * HOUR_MS
+    return c.EventTerms(ORGANIZER.subject, "EUR", starts_at_ms, ends_at_ms, reentry)
 
 
 def a(kind: type[_T], answer: object) -> _T:
@@ -104,6 +105,7 @@ class Stage:
         starts_at_ms: int = STARTS_AT_MS,
         opened: bool = True,
         event_id: str = EVENT,
+        reentry: bool = False,
     ) -> None:
         self.event_id = event_id
         self.state = snapshot.fresh(event_id)
@@ -114,7 +116,8 @@ class Stage:
         self.numbers = itertools.count(1)
         if opened:
             every = tiers or (terms(),)
-            self.ask(c.OpenSale(self.version(), event_terms(starts_at_ms), every, gates))
+            event = event_terms(starts_at_ms, reentry=reentry)
+            self.ask(c.OpenSale(self.version(), event, every, gates))
 
     def ask(self, command: c.Command) -> Reply:
         decided = sale.decide(self.state, command, self.now_ms)
@@ -262,6 +265,7 @@ class Stage:
         gate: str | None = "north",
         elsewhere: bool | None = None,
         override: bool = False,
+        leaving: bool = False,
     ) -> c.CheckIn:
         return c.CheckIn(
             device_id,
@@ -273,6 +277,7 @@ class Stage:
             elsewhere,
             override,
             "knows the band" if override else None,
+            leaving,
         )
 
     def undo_check_in(self, nonce: str, device_id: str = "device-1") -> c.UndoCheckIn:
@@ -286,11 +291,13 @@ class Stage:
         *,
         gate: str | None = "north",
         told: ScanResult = ScanResult.ADMIT,
+        leaving: bool | None = None,
     ) -> OfflineScan:
         """A scan of a device that was offline, whose clock is right."""
         when = self.now_ms if at_ms is None else at_ms
         new = f"nonce-{next(self.numbers)}"
-        return OfflineScan(nonce or new, token_digest(token), gate, when, when, told)
+        out = told is ScanResult.EXIT if leaving is None else leaving
+        return OfflineScan(nonce or new, token_digest(token), gate, when, when, told, out)
 
     def sync(self, device_id: str, *scans: OfflineScan) -> list[str]:
         """The outcomes, in order."""
@@ -342,6 +349,13 @@ class Stage:
 
     def scan(self, token: bytes, nonce: str | None = None, gate: str | None = "north") -> ScanView:
         return a(ScanView, self.ask(self.check_in(token, nonce, gate=gate, elsewhere=False)))
+
+    def leave(self, token: bytes, nonce: str | None = None, gate: str = "north") -> ScanView:
+        scan = self.check_in(token, nonce, gate=gate, elsewhere=False, leaving=True)
+        return a(ScanView, self.ask(scan))
+
+    def allow_reentry(self, allowed: bool = True) -> None:
+        self.ask(c.ConfigureEvent(self.version(), event_terms(reentry=allowed)))
 
     def cancel_event(self) -> None:
         self.ask(c.CancelEvent(self.version()))

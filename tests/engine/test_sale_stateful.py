@@ -2,9 +2,6 @@
 model does, its facts pass the audit, and it can be rebuilt from any snapshot, byte for byte.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -13,8 +10,8 @@ from msgspec.structs import replace
 from engine import commands as c
 from engine import ids
 from engine.state import GATHER_MS
-from engine.telling import ScanResult
 from tests.engine import stage
+from tests.engine.doors_machine import DoorsMachine, once_there_is, which
 from tests.engine.sale_promo_rules import PROMOS, PromoRules
 from tests.engine.sale_witness import ADMIN, pick
 from tests.engine.stage import (
@@ -56,24 +53,18 @@ CALLERS = (
     c.Caller(c.Role.SCANNER, "device-1"),
 )
 
-which = st.integers(0, 30)  # of what there is, counted round
-gates = st.sampled_from(["north", "vip", "unlisted", None])
 callers = st.sampled_from((ADMIN, BUYER, ADMIN, *CALLERS))
 lines = st.tuples(st.sampled_from([FLOOR, FLOOR, BALCONY, GUEST]), st.sampled_from([1, 1, 2, 3]))
 selections = st.lists(lines, min_size=1, max_size=2)
 
 
-def once_there_is(what: str) -> Callable[[Any], Any]:
-    return precondition(lambda self: len(getattr(self, what)) > 0)
-
-
-class SaleMachine(PromoRules):
+class SaleMachine(PromoRules, DoorsMachine):
     # Buyers.
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(reentry=st.booleans())
+    def open(self, reentry: bool) -> None:
         self.ask(self.stage.place_order())
-        event = stage.event_terms(STARTS_AT_MS)
+        event = stage.event_terms(STARTS_AT_MS, reentry=reentry)
         self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY), PROMOS))
 
     @rule(wanted=selections, buyer=st.sampled_from([BUYER, STRANGER]), named=st.integers(-9, 6))
@@ -305,70 +296,6 @@ class SaleMachine(PromoRules):
         other = replace(pick(self.keyed, i).key, fingerprint=self.stage.random(16))
         self.ask(self.stage.place_order(key=other))
 
-    # Doors.
-
-    @once_there_is("tokens")
-    @rule(
-        i=which,
-        gate=gates,
-        device=st.integers(1, 2),
-        override=st.sampled_from([False] * 3 + [True]),
-    )
-    def scan(self, i: int, gate: str | None, device: int, override: bool) -> None:
-        device_id = f"device-{device}"
-        scan = self.stage.check_in(
-            pick(self.tokens, i), device_id=device_id, gate=gate, override=override
-        )
-        self.scans.append((scan.device_id, scan.nonce))
-        self.ask(scan)
-
-    @rule(elsewhere=st.sampled_from([None, True, False]), override=st.booleans())
-    def scan_a_fake(self, elsewhere: bool | None, override: bool) -> None:
-        fake = self.stage.random(16)
-        scan = self.stage.check_in(fake, elsewhere=elsewhere, override=override)
-        self.scans.append((scan.device_id, scan.nonce))
-        self.ask(scan)
-
-    @once_there_is("scans")
-    @once_there_is("tokens")
-    @rule(i=which, j=which)
-    def scan_with_a_used_nonce(self, i: int, j: int) -> None:
-        device_id, nonce = pick(self.scans, i)
-        self.ask(self.stage.check_in(pick(self.tokens, j), nonce, device_id=device_id))
-
-    @once_there_is("tokens")
-    @rule(
-        scans=st.lists(
-            st.tuples(
-                which, which, st.sampled_from(list(ScanResult)[:1] * 4 + [*ScanResult]), gates
-            ),
-            max_size=5,
-        ),
-        device=st.integers(1, 4),
-        fake=st.booleans(),
-    )
-    def sync(
-        self, scans: list[tuple[int, int, ScanResult, str | None]], device: int, fake: bool
-    ) -> None:
-        """Up to half an hour ago; now and then under a nonce that was used before."""
-        told = [
-            self.stage.told(
-                self.stage.random(16) if fake and not i else pick(self.tokens, i),
-                self.stage.now_ms - j * MINUTE_MS,
-                pick(self.scans, i)[1].partition(" ")[0] if self.scans and not j else None,
-                gate=gate,
-                told=result,
-            )
-            for i, j, result, gate in scans
-        ]
-        self.sync_scans(c.SyncScans(f"device-{device}", tuple(told)))
-
-    @once_there_is("scans")
-    @rule(i=which)
-    def undo(self, i: int) -> None:
-        device_id, nonce = pick(self.scans, i)
-        self.ask(self.stage.undo_check_in(nonce, device_id))
-
     # Time, and what the actor does by itself.
 
     @rule(span_ms=st.sampled_from([1, 10 * MINUTE_MS, HOLD_MS - 1, HOLD_MS, HOUR_MS, DAY_MS]))
@@ -409,10 +336,13 @@ class SaleMachine(PromoRules):
     @rule(
         starts_in_ms=st.sampled_from([0, 2 * HOUR_MS, 30 * DAY_MS]),
         gates=st.sampled_from([None, (), (NORTH, VIP_ONLY)]),
+        reentry=st.booleans(),
     )
-    def configure_doors(self, starts_in_ms: int, gates: tuple[c.Gate, ...] | None) -> None:
+    def configure_doors(
+        self, starts_in_ms: int, gates: tuple[c.Gate, ...] | None, reentry: bool
+    ) -> None:
         version = self.stage.version()
-        event = stage.event_terms(NOON_MS + starts_in_ms)
+        event = stage.event_terms(NOON_MS + starts_in_ms, reentry=reentry)
         change = c.ConfigureGates(version, gates) if gates else c.ConfigureEvent(version, event)
         self.ask(change)
 

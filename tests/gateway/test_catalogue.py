@@ -30,6 +30,7 @@ EVENT_FIELDS = {
     "cover_image_url",
     "age_restriction",
     "currency",
+    "reentry",
     "setup_hours_before",
     "teardown_hours_after",
     "status",

@@ -15,6 +15,7 @@ from engine import ids, snapshot
 from engine.runtime.ports import Batch, Grant, Snapshot, SnapshotDelta
 from engine.sale import apply
 from engine.state import State
+from engine.telling import ScanResult
 from persistence.findings import Report
 from persistence.fsck import fsck
 from persistence.healing import heal
@@ -22,7 +23,16 @@ from persistence.journal import NodeName, PostgresJournal
 from persistence.projector import Projector
 from persistence.retention import Retention
 from persistence.snapshots import PostgresSnapshots, RedisSnapshots
-from tests.engine.stage import EVENT, FLOOR, HOLD_MS, HOUR_MS, OFFER_MS, Stage, terms
+from tests.engine.stage import (
+    EVENT,
+    FLOOR,
+    HOLD_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    OFFER_MS,
+    Stage,
+    terms,
+)
 from tests.persistence.databases import fresh_database
 
 SHARDS = 16
@@ -34,8 +44,8 @@ OTHER_TIER = "tier_other"
 
 
 def eventful() -> Stage:
-    """Paid, declined, paid late, refunded, reissued, scanned, undone, let in though refunded, and
-    scanned offline.
+    """Paid, declined, paid late, refunded, reissued, scanned, undone, let in though refunded,
+    scanned offline, and come back.
     """
     stage = Stage()
     sold = stage.sell((FLOOR, 3))
@@ -61,8 +71,24 @@ def eventful() -> Stage:
     stage.sync("device-7", stage.told(offline, stage.now_ms - 5), stage.told(bytes(16)))
     stage.sync("device-8", stage.told(offline, stage.now_ms - 9), stage.told(first))
     stage.sync("device-9", stage.told(offline, stage.now_ms - 2))
+    stage.allow_reentry()
+    come_back(stage, stage.token(late, 1))
     stage.place((FLOOR, 1))
     return stage
+
+
+def come_back(stage: Stage, token: bytes) -> None:
+    """In and out, some of it told late: the second of two in a stay turns out to be of the next."""
+    stage.scan(token)
+    stage.pass_ms(MINUTE_MS)
+    stage.sync("device-8", stage.told(token, stage.now_ms - 9), stage.told(token))
+    stage.sync("device-9", stage.told(token, stage.now_ms - 10, told=ScanResult.EXIT))
+    stage.sync("device-7", stage.told(token, stage.now_ms - 8))
+    stage.leave(token)
+    stage.pass_ms(1)
+    stage.scan(token, "back")
+    stage.ask(stage.undo_check_in("back"))
+    stage.scan(token)
 
 
 def quiet() -> Stage:
