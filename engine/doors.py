@@ -147,6 +147,7 @@ def _fact(
         ticket.sealed,
         leaving=command.leaving,
         visit=visit,
+        corrected_at_ms=command.corrected_at_ms,
     )
 
 
@@ -166,6 +167,7 @@ def _scanned_elsewhere(command: CheckIn, reason: InvalidReason) -> TicketScanned
         admitted_gate=None,
         override_reason=command.override_reason if command.override else None,
         leaving=command.leaving,
+        corrected_at_ms=command.corrected_at_ms,
     )
 
 

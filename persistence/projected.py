@@ -242,7 +242,8 @@ def _scan(scan: Scan) -> tuple[Any, ...]:
         *(fact.tier_id, fact.gate, fact.result, fact.reason, fact.override_reason),
         *(_instant(fact.scanned_at_ms), from_ms(scan.at_ms)),
         *(_instant(undone_at_ms), undone_by),
-        *((offline.outcome, offline.told, from_ms(offline.at_ms)) if offline else (None,) * 3),
+        *((offline.outcome, offline.told) if offline else (None, None)),
+        _instant(offline.at_ms if offline else fact.corrected_at_ms),
         *(offline.contested if offline else False, scan.displaced),
         *(fact.leaving, fact.visit, scan.resolved),
     )

@@ -276,6 +276,7 @@ class Fold:
 
     def _scanned(self, entry: f.Entry, fact: f.TicketScanned, at: datetime) -> None:
         offline = fact.offline
+        corrected_at_ms = offline.at_ms if offline else fact.corrected_at_ms
         self._tables["checkins"].append(
             (
                 entry.sale_id,
@@ -294,7 +295,7 @@ class Fold:
                 at,
                 offline.outcome if offline else None,
                 offline.told if offline else None,
-                _instant(offline.at_ms) if offline else None,
+                _instant(corrected_at_ms) if corrected_at_ms is not None else None,
                 offline.contested if offline else False,
                 fact.leaving,
                 fact.visit,

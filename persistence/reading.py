@@ -65,7 +65,8 @@ WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES} AND NOT c.visit
       AND {_DISAGREES.replace("c.", "first.")})
 """
 # Where one may come back, the same of each stay: two scans are of one if no exit is between them.
-_PLACE = "(coalesce({0}.corrected_at, {0}.decided_at), {0}.seq)"
+_AT = "CASE WHEN {0}.told IS NULL THEN {0}.decided_at ELSE {0}.corrected_at END"
+_PLACE = f"({_AT}, {{0}}.seq)"
 _SAME_TICKET = "({0}.event_id, {0}.order_id, {0}.number) = (c.event_id, c.order_id, c.number)"
 _STANDS = "(({0}.result = 'ADMIT' AND NOT {0}.displaced) OR {0}.resolved)"
 
@@ -83,7 +84,7 @@ _CONFLICTS_OF_STAYS = f"""
 SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
     c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, a.at
 FROM checkins c LEFT JOIN LATERAL (
-    SELECT a.device_id, a.nonce, a.gate, coalesce(a.corrected_at, a.decided_at) AS at
+    SELECT a.device_id, a.nonce, a.gate, {_AT.format("a")} AS at
     FROM checkins a
     WHERE a.visit AND NOT a.leaving AND {_SAME_TICKET.format("a")} AND a.undone_at IS NULL
       AND {_STANDS.format("a")} AND {_one_stay("a")}

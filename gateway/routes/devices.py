@@ -67,6 +67,7 @@ class DeviceAnswer(Struct, frozen=True):
     last_seen_at: str | None
     battery: float | None
     queued: int | None
+    clock_offset_ms: int | None
 
 
 class Invitation(DeviceAnswer, frozen=True):
@@ -230,8 +231,9 @@ def _shown(device: Device) -> DeviceAnswer:
         _text(device.enrolled_at),
         _text(device.revoked_at),
         _text(device.seen_at),
-        device.battery,
+        round(device.battery, 3) if device.battery is not None else None,
         device.queued,
+        device.clock_offset_ms,
     )
 
 
