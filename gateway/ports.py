@@ -28,6 +28,7 @@ from gateway.devices import Fleet
 from gateway.payments.provider import PaymentProvider
 from gateway.rates import Guesses
 from gateway.settings import Settings
+from gateway.wallets import Wallets
 
 
 class SaleViews(Protocol):
@@ -217,6 +218,7 @@ class Ports(Struct, frozen=True):
     fleet: Fleet
     tokens: Tokens
     guesses: Guesses
+    wallets: Wallets
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

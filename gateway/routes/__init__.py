@@ -24,6 +24,7 @@ from gateway.routes import (
     tiers,
     venues,
     waitlist,
+    wallets,
     webhook_endpoints,
 )
 from gateway.routing import Route
@@ -40,6 +41,7 @@ ROUTES: list[Route] = [
     *availability.ROUTES,
     *tickets.ROUTES,
     *ticket_files.ROUTES,
+    *wallets.ROUTES,
     *waitlist.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
