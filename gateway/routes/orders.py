@@ -77,6 +77,12 @@ class AttendeeBody(Body, frozen=True):
 
 
 class OrderBody(Body, frozen=True):
+    """Refused for the first of these: `unknown_event`, `event_not_on_sale`, `unknown_tier`,
+    `unknown_offer`, `unknown_promo_code`, `sale_not_active`, `promo_code_not_active`,
+    `max_per_order_exceeded`, `max_per_buyer_exceeded`, `promo_code_not_applicable`,
+    `attendees_mismatch`, `promo_code_used_up`, `sold_out`.
+    """
+
     selections: Annotated[list[SelectionBody], Meta(min_length=1, max_length=100)]
     buyer_id: Subject | None = None
     buyer_email: Email | None = None
