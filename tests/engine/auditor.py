@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
 from engine.telling import Offline
-from tests.engine.auditor_promos import PromoAudit, cost, places
+from tests.engine.auditor_promos import PromoAudit, cost, places, places_taken, uses
 from tests.engine.auditor_stays import Visit, Visits
 from tests.engine.auditor_waiting import WaitlistAudit
 
@@ -105,22 +105,11 @@ class Auditor:
     def money_returned(self) -> int:
         return sum(sum(order.refunds.values()) for order in self.orders.values())
 
-    def taken(self, tier_id: str, buyer_id: str) -> int:
-        """What a buyer holds and has bought of a tier."""
-        own = [order for order in self.orders.values() if order.placed.buyer_id == buyer_id]
-        lines = [i for o in own if o.holds for i in o.placed.items if i.tier_id == tier_id]
-        alive = sum(t.alive and t.tier_id == tier_id for o in own for t in o.tickets)
-        return sum(item.quantity for item in lines) + alive
-
     def _may_have(self, buyer_id: str, items: tuple[f.Item, ...], entry: f.Entry) -> None:
         for item in items:
-            most = self.tiers[item.tier_id].per_buyer_max
-            assert most is None or self.taken(item.tier_id, buyer_id) + item.quantity <= most, entry
-
-    def promo_uses(self, fact: f.OrderPlaced) -> int:
-        """Of its code, by orders that hold their places or have once been confirmed."""
-        kept = [o.placed.promo for o in self.orders.values() if o.holds or o.confirmed]
-        return sum(fact.promo is not None and used == fact.promo for used in kept)
+            most, before = self.tiers[item.tier_id].per_buyer_max, self.orders.values()
+            taken = places_taken(before, item.tier_id, buyer_id)
+            assert most is None or taken + item.quantity <= most, entry
 
     # Facts.
 
@@ -251,7 +240,7 @@ class Auditor:
             waited_for = self.waitlist.waiting(item.tier_id)
             assert item.quantity <= own or not waited_for, entry
         self._may_have(fact.buyer_id, fact.items, entry)
-        self.promos.placed(fact, self.tiers, self.promo_uses(fact), entry)
+        self.promos.placed(fact, self.tiers, uses(self.orders.values(), fact), entry)
         self._uses(fact.key.digest, entry)
         self.orders[fact.order_id] = AuditedOrder(fact)
 
@@ -281,7 +270,8 @@ class Auditor:
             tiers = [item.tier_id for item in order.placed.items]
             assert not any(self.waitlist.waiting(tier_id) for tier_id in tiers), entry
             self._may_have(order.placed.buyer_id, order.placed.items, entry)
-            self.promos.used_once_more(order.placed, self.promo_uses(order.placed), entry)
+            before = uses(self.orders.values(), order.placed)
+            self.promos.used_once_more(order.placed, before, entry)
         else:
             assert order.holds, entry
             assert entry.at_ms < order.placed.expires_at_ms, entry

@@ -1,10 +1,14 @@
-"""What promo codes take off orders, as their facts say it: to the unit, and not too often."""
+"""What codes take off orders and what buyers have, as the facts say it: to the unit."""
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from engine import facts as f
 from engine.commands import PromoTerms, TierTerms
+
+if TYPE_CHECKING:
+    from tests.engine.auditor import AuditedOrder
 
 
 def cost(item: f.Item) -> int:
@@ -22,6 +26,20 @@ def places(items: Iterable[f.Item]) -> list[tuple[str, int]]:
     return [(i.tier_id, price) for i in items for price in even(cost(i), i.quantity)]
 
 
+def places_taken(orders: Iterable["AuditedOrder"], tier_id: str, buyer_id: str) -> int:
+    """What a buyer holds and has bought of a tier."""
+    own = [order for order in orders if order.placed.buyer_id == buyer_id]
+    lines = [i for o in own if o.holds for i in o.placed.items if i.tier_id == tier_id]
+    alive = sum(t.alive and t.tier_id == tier_id for o in own for t in o.tickets)
+    return sum(item.quantity for item in lines) + alive
+
+
+def uses(orders: Iterable["AuditedOrder"], fact: f.OrderPlaced) -> int:
+    """Of its code, by orders that hold their places or have once been confirmed."""
+    kept = [o.placed.promo for o in orders if o.holds or o.confirmed]
+    return sum(fact.promo is not None and used == fact.promo for used in kept)
+
+
 class PromoAudit:
     def __init__(self) -> None:
         self.by_id: dict[str, PromoTerms] = {}
@@ -30,9 +48,9 @@ class PromoAudit:
         self.by_id |= {promo.promo_id: promo for promo in terms}
 
     def placed(
-        self, fact: f.OrderPlaced, tiers: Mapping[str, TierTerms], uses: int, entry: f.Entry
+        self, fact: f.OrderPlaced, tiers: Mapping[str, TierTerms], used: int, entry: f.Entry
     ) -> None:
-        """`uses`: of its code, before. What is hidden is bought by a code, or by an offer."""
+        """`used`: so often, before. What is hidden is bought by a code, or by an offer."""
         hidden = {i.tier_id for i in fact.items if tiers[i.tier_id].hidden}
         if fact.offer is not None:
             hidden.discard(fact.offer.tier_id)
@@ -43,15 +61,15 @@ class PromoAudit:
         terms = self.by_id[fact.promo.promo_id]
         assert fact.promo.code == terms.code, entry
         assert (terms.starts_at_ms or 0) <= entry.at_ms < (terms.ends_at_ms or 2**63), entry
-        self.used_once_more(fact, uses, entry)
+        self.used_once_more(fact, used, entry)
         fits = [i for i in fact.items if not terms.tier_ids or i.tier_id in terms.tier_ids]
         assert fits, entry
         assert hidden <= {i.tier_id for i in fits if terms.unlocks}, entry
         self._exact(terms, fact.items, fits, entry)
 
-    def used_once_more(self, fact: f.OrderPlaced, uses: int, entry: f.Entry) -> None:
+    def used_once_more(self, fact: f.OrderPlaced, used: int, entry: f.Entry) -> None:
         terms = self.by_id.get(fact.promo.promo_id) if fact.promo is not None else None
-        assert terms is None or terms.uses_max is None or uses < terms.uses_max, entry
+        assert terms is None or terms.uses_max is None or used < terms.uses_max, entry
 
     def _exact(
         self,
