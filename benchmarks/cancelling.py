@@ -85,6 +85,7 @@ class Sold(Struct):
     holder_by_order: dict[str, str] = field(default_factory=dict)  # with tickets at the end
     pending: list[str] = []
     refunded: list[str] = []  # whole, before
+    partly: list[str] = []  # so
     entries: list[str] = []
 
 
@@ -168,7 +169,7 @@ async def _sell(till: Till, orders: int, chance: random.Random) -> Sold:
     chance.shuffle(confirmed)
     some = max(1, orders // 50)
     await _each(confirmed[:some], lambda order_id: _give_back(till, sold, order_id))
-    await _each(confirmed[some : 2 * some], lambda order_id: _give_back_some(till, order_id))
+    await _each(confirmed[some : 2 * some], lambda order_id: _give_back_some(till, sold, order_id))
     await _line_up(till, sold, some)
     return sold
 
@@ -223,11 +224,12 @@ async def _give_back(till: Till, sold: Sold, order_id: str) -> None:
     del sold.holder_by_order[order_id]
 
 
-async def _give_back_some(till: Till, order_id: str) -> None:
+async def _give_back_some(till: Till, sold: Sold, order_id: str) -> None:
     order = await till.must("GET", f"/v1/orders/{order_id}")
     tickets = [ticket["ticket_id"] for ticket in order["tickets"]]
     if len(tickets) > 1:
         await till.must("POST", f"/v1/orders/{order_id}/refund", {"ticket_ids": tickets[:1]})
+        sold.partly.append(order_id)
 
 
 async def _line_up(till: Till, sold: Sold, waiting: int) -> None:
@@ -323,7 +325,7 @@ async def _value(server: Endpoint, query: str) -> int:
 
 async def _count(till: Till, sold: Sold, post: PostOffice, found: Cancelled) -> None:
     await _count_money(till.server, sold, found)
-    _count_mails(sold, post, found)
+    count_mails(sold, post, found)
     found.dead_mails = await _value(till.server, _DEAD_MAILS)
     await _each(
         [*sold.holder_by_order, *sold.pending, *sold.refunded],
@@ -344,14 +346,23 @@ async def _count_money(server: Endpoint, sold: Sold, found: Cancelled) -> None:
         books = await connection.fetch(_BOOKS)
     finally:
         await connection.close()
-    for order_id, paid, refunds, returned in books:
-        found.given_back += returned
-        whole = returned == paid and 1 <= refunds <= 2  # two where some went back before
-        if not whole or (refunds == 2 and order_id in sold.refunded):
-            found.unpaid.append(order_id)
+    found.given_back = sum(returned for *_, returned in books)
+    found.unpaid = unpaid([tuple(row) for row in books], sold)
 
 
-def _count_mails(sold: Sold, post: PostOffice, found: Cancelled) -> None:
+def unpaid(books: Iterable[tuple[str, int, int, int]], sold: Sold) -> list[str]:
+    """Orders whose money has not gone back whole, by one refund, or two where some went before.
+
+    `books`: for each payment the order, what was paid, how often and how much went back.
+    """
+    return [
+        order_id
+        for order_id, paid, refunds, returned in books
+        if returned != paid or not 1 <= refunds <= 1 + (order_id in sold.partly)
+    ]
+
+
+def count_mails(sold: Sold, post: PostOffice, found: Cancelled) -> None:
     told = _told(post)
     times = Counter(to for to, _ in told)
     ids_by_address: dict[str, set[str]] = {}
