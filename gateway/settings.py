@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     offer_seconds: Positive = 1800
     booking_request_days: Annotated[float, Meta(gt=0)] = 7.0  # a hall waits as long for its deposit
     doors_open_hours: NotNegative = 4.0
+    scan_wait_seconds: Annotated[float, Meta(gt=0)] = 0.3  # for an owner of whom nothing is heard
     transfer_cutoff_hours: NotNegative = 0.0
     rate_limits: Literal["on", "off"] = "on"
     journal_kept_hours: NotNegative | None = None  # then it moves to files in `archive_dir`
