@@ -15,7 +15,6 @@ from engine.projection import (
     EntryRow,
     OrderOnFile,
     OrderRow,
-    PendingRefund,
 )
 from engine.purchase import (
     ArchivedOrder,
@@ -222,12 +221,3 @@ class Projections:
                 limit,
             )
         return [AttendeeRow(*row) for row in rows]
-
-    async def pending_refunds(self, limit: int) -> list[PendingRefund]:
-        async with reading(self._pool) as connection:
-            rows = await connection.fetch(
-                "SELECT refund_id, order_id, payment_id, amount_minor FROM refunds"
-                " WHERE status = 'pending' LIMIT $1",
-                limit,
-            )
-        return [PendingRefund(*row) for row in rows]

@@ -19,6 +19,7 @@ from gateway.devices import Fleet, Secrets
 from gateway.express import Lane, serve
 from gateway.parts.payments import provider_of
 from gateway.parts.process import Process
+from gateway.payments.asking import Payments
 from gateway.ports import Finding, Outgoing, Ports, Readiness
 from gateway.rates import Guesses
 from gateway.routes import ROUTES
@@ -27,9 +28,11 @@ from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.devices import Devices
 from persistence.hire import Hire
+from persistence.intents import Intents
 from persistence.outgoing.mails import MailBooks
 from persistence.outgoing.webhooks import Webhooks
 from persistence.reading import Projections
+from persistence.refunds import Refunds
 from persistence.search import assembly
 from persistence.search.postgres import SESSION
 from persistence.search.showing import CatalogueShowings
@@ -81,7 +84,11 @@ async def start_gateway(
         bookings=BookingDesk(pool, mailbox, hire),
         sale_views=RedisSaleViews(process.redis, settings.shards),
         projections=projections,
-        payments=provider_of(settings, needs.webhook_secret, pool, http, listening),
+        payments=Payments(
+            provider_of(settings, needs.webhook_secret, pool, http, listening, process.stack),
+            Intents(pool),
+            Refunds(pool),
+        ),
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),
