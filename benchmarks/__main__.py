@@ -10,8 +10,10 @@ from rich.console import Console
 
 from benchmarks import (
     alone,
+    cancelling,
     conferences,
     finding,
+    fleet,
     growth,
     halls,
     hot,
@@ -43,6 +45,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "doors": hot.doors,
     "doors-again": hot.doors_again,
     "doors-fakes": hot.doors_fakes,
+    "fleet": fleet.fleet,
     "ways": ways.ways,
     "without-http": without_http.measure,
     "steady": steady.steady,
@@ -58,6 +61,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "memory": memory.measure,
     "halls": halls.measure,
     "import": conferences.measure,
+    "cancel": cancelling.measure,
     "search": finding.measure,
     "trending": trending.measure,
     "sale": sale.measure,

@@ -7,7 +7,7 @@ of order. Money that can't buy its places goes back. Money taken = confirmed ord
 import hashlib
 from itertools import islice
 
-from engine import ids, limits
+from engine import ids, limits, promos
 from engine.buying import refuse_unless_pending
 from engine.commands import (
     ConfirmOrder,
@@ -15,6 +15,7 @@ from engine.commands import (
     Key,
     RefundOrder,
     RequestPayment,
+    RetryRefund,
     SettleRefund,
 )
 from engine.facts import (
@@ -26,6 +27,7 @@ from engine.facts import (
     PaymentAskedAgain,
     PaymentDeclined,
     PaymentRequested,
+    RefundRetried,
     RefundSettled,
 )
 from engine.keys import UsedKey, refuse_keys
@@ -112,7 +114,9 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
             OrderCancelled(found.order_id, CancelReason.EXPIRED),
             OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
         ]
-    if found.cancel_reason is not CancelReason.EXPIRED or limits.refuse_again(state, found):
+    if found.cancel_reason is not CancelReason.EXPIRED:
+        return []
+    if limits.refuse_again(state, found) or promos.used_up_for(state, found):
         return []
     if _still_free(state, found):
         return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=True)]
@@ -188,7 +192,7 @@ def _refunded(
         order_id=found.order_id,
         refund_id=refund_id,
         payment_id=found.paid_by,
-        amount_minor=sum(found.item(ticket).unit_price_minor for ticket in chosen),
+        amount_minor=sum(found.paid_minor(ticket) for ticket in chosen),
         ticket_numbers=tuple(ticket.number for ticket in chosen),
         reason=reason,
         key=key,
@@ -201,11 +205,24 @@ def settle(state: State, command: SettleRefund, now_ms: int) -> Decision:
         return state.missing(command.order_id, Reason.UNKNOWN_ORDER)
     refund = found.refund(command.refund_id)
     if refund is None:
-        return Rejection(Reason.UNKNOWN_ORDER)
+        return Rejection(Reason.UNKNOWN_REFUND)
     wanted = RefundStatus.DONE if command.done else RefundStatus.FAILED
-    if refund.status in (wanted, RefundStatus.DONE):
+    if refund.status is wanted:
         return view(found, now_ms)
+    # Also after it was done: the payer's bank may send it back days later.
     return [RefundSettled(command.order_id, command.refund_id, command.done)]
+
+
+def retry(state: State, command: RetryRefund, now_ms: int) -> Decision:
+    found = state.order_for(command.order_id, command.caller)
+    if not isinstance(found, Order):
+        return found
+    refund = found.refund(command.refund_id)
+    if refund is None:
+        return Rejection(Reason.UNKNOWN_REFUND)
+    if refund.status is not RefundStatus.FAILED:
+        return view(found, now_ms)
+    return [RefundRetried(command.order_id, command.refund_id)]
 
 
 def unwind(state: State, orders_max: int, refund_seed: bytes, now_ms: int) -> list[Fact]:
@@ -255,6 +272,8 @@ def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
             tier.sell_held(item.quantity)
     if fact.late and state.taken_by_tier:
         limits.take(state, found.buyer_id, found.items)
+    if fact.late and found.promo is not None:
+        promos.count(state, found.promo, +1)
     found.status = OrderStatus.CONFIRMED
     found.cancel_reason = None
     found.confirmed_at_ms = at_ms
@@ -312,4 +331,12 @@ def apply_settled(state: State, fact: RefundSettled, at_ms: int) -> None:
     refund = found.refund(fact.refund_id)
     assert refund is not None
     refund.status = RefundStatus.DONE if fact.done else RefundStatus.FAILED
+    state.finish(found, at_ms)
+
+
+def apply_retried(state: State, fact: RefundRetried, at_ms: int) -> None:
+    found = state.order_by_id.change(fact.order_id)
+    refund = found.refund(fact.refund_id)
+    assert refund is not None
+    refund.status = RefundStatus.PENDING
     state.finish(found, at_ms)

@@ -16,7 +16,6 @@ from engine.projection import (
     ConflictRow,
     EntryRow,
     OrderRow,
-    PendingRefund,
     TokenList,
 )
 from engine.runtime.ports import Clock, Mailbox
@@ -25,8 +24,10 @@ from gateway.auth import Credentials
 from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.devices import Fleet
-from gateway.payments.provider import PaymentProvider
+from gateway.payments.asking import Payments
+from gateway.rates import Guesses
 from gateway.settings import Settings
+from gateway.wallets import Wallets
 
 
 class SaleViews(Protocol):
@@ -71,8 +72,6 @@ class Projections(Protocol):
     ) -> list[AttendeeRow]:
         """Tickets of an event by order and number, from the one after `after`."""
         ...
-
-    async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
 
 
 class Tokens(Protocol):
@@ -210,11 +209,13 @@ class Ports(Struct, frozen=True):
     bookings: Bookings
     sale_views: SaleViews
     projections: Projections
-    payments: PaymentProvider | None
+    payments: Payments
     finding: Finding
     outgoing: Outgoing
     fleet: Fleet
     tokens: Tokens
+    guesses: Guesses
+    wallets: Wallets
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from engine import ids
 from engine.catalogue import from_ms
+from engine.purchase import Item
 from persistence.recount import Order, Recount, Ticket
 from persistence.recount_scans import Scan
 from persistence.recount_waiting import Waiter
@@ -59,25 +60,32 @@ TABLES = (
         (
             *("event_id", "buyer_id", "status", "cancel_reason", "currency", "total_minor"),
             *("refunded_minor", "placed_at", "expires_at", "confirmed_at", "sealed"),
+            *("promo_id", "promo_code"),
         ),
     ),
     Table(
         "order_items",
         "ord_",
         ("order_id", "position"),
-        ("tier_id", "quantity", "unit_price_minor"),
+        ("tier_id", "quantity", "unit_price_minor", "discount_minor"),
     ),
     Table(
         "payments",
         "pay_",
         ("payment_id",),
-        ("order_id", "event_id", "method", "amount_minor", "status", "seq"),
+        (
+            *("order_id", "event_id", "method", "amount_minor", "status", "seq"),
+            *("taken_minor", "taken_at"),
+        ),
     ),
     Table(
         "refunds",
         "ref_",
         ("refund_id",),
-        ("order_id", "event_id", "payment_id", "amount_minor", "status", "seq"),
+        (
+            *("order_id", "event_id", "payment_id", "amount_minor", "status", "seq"),
+            *("owed_at", "settled_at", "attempt"),
+        ),
     ),
     Table(
         "tickets",
@@ -168,16 +176,22 @@ def expected(recount: Recount) -> dict[str, Rows]:
     return {
         "orders": {(order_id,): _order(sale_id, order) for order_id, order in orders},
         "order_items": {
-            (order_id, position): (item.tier_id, item.quantity, item.unit_price_minor)
+            (order_id, position): _item(item)
             for order_id, order in orders
             for position, item in enumerate(order.placed.items)
         },
         "payments": {
-            (payment_id,): (p.order_id, sale_id, p.method, p.amount_minor, p.status, p.seq)
+            (payment_id,): (
+                *(p.order_id, sale_id, p.method, p.amount_minor, p.status, p.seq),
+                *(p.taken_minor, _instant(p.taken_at_ms)),
+            )
             for payment_id, p in recount.payments.items()
         },
         "refunds": {
-            (refund_id,): (r.order_id, sale_id, r.payment_id, r.amount_minor, r.status, r.seq)
+            (refund_id,): (
+                *(r.order_id, sale_id, r.payment_id, r.amount_minor, r.status, r.seq),
+                *(from_ms(r.owed_at_ms), _instant(r.settled_at_ms), r.attempt),
+            )
             for refund_id, r in recount.refunds.items()
         },
         "tickets": {
@@ -205,7 +219,12 @@ def _order(sale_id: str, order: Order) -> tuple[Any, ...]:
         *(order.total_minor, order.refunded_minor),
         *(from_ms(placed.placed_at_ms), from_ms(placed.expires_at_ms)),
         *(_instant(order.confirmed_at_ms), placed.sealed),
+        *((promo.promo_id, promo.code) if (promo := placed.promo) is not None else (None, None)),
     )
+
+
+def _item(item: Item) -> tuple[Any, ...]:
+    return item.tier_id, item.quantity, item.unit_price_minor, item.discount_minor
 
 
 def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:

@@ -15,7 +15,6 @@ from engine.projection import (
     EntryRow,
     OrderOnFile,
     OrderRow,
-    PendingRefund,
 )
 from engine.purchase import (
     ArchivedOrder,
@@ -23,20 +22,24 @@ from engine.purchase import (
     Item,
     Payment,
     PaymentStatus,
+    PromoUsed,
     Refund,
     RefundStatus,
 )
 from persistence import waitlists
+from persistence.elsewhere import Elsewhere
 from persistence.statements import clean
 from persistence.transactions import reading
 
 _REACHED = "SELECT seq FROM sale_offsets WHERE sale_id = $1"
 _ORDER = """
-SELECT buyer_id, status, cancel_reason, currency, placed_at, expires_at, sealed
+SELECT buyer_id, status, cancel_reason, currency, placed_at, expires_at, sealed, promo_id,
+    promo_code
 FROM orders WHERE order_id = $1
 """
 _ITEMS = """
-SELECT tier_id, quantity, unit_price_minor FROM order_items WHERE order_id = $1 ORDER BY position
+SELECT tier_id, quantity, unit_price_minor, discount_minor FROM order_items
+WHERE order_id = $1 ORDER BY position
 """
 _PAYMENTS = """
 SELECT payment_id, method, amount_minor, status FROM payments
@@ -102,6 +105,7 @@ _ALL_CONFLICTS = f"{_CONFLICTS} UNION ALL {_CONFLICTS_OF_STAYS} ORDER BY seq LIM
 class Projections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._elsewhere = Elsewhere(pool)
 
     async def lag(self) -> int:
         """How many batches of the journal the projector has not read yet."""
@@ -114,13 +118,7 @@ class Projections:
 
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
-        async with reading(self._pool) as connection:
-            found = await connection.fetchval(
-                "SELECT 1 FROM tickets WHERE token_digest = $1 AND event_id <> $2 LIMIT 1",
-                token_digest,
-                event_id,
-            )
-        return found is not None
+        return await self._elsewhere.has(token_digest, event_id)
 
     async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]:
         """Key by key id, of the personal data of these orders."""
@@ -135,7 +133,7 @@ class Projections:
         async with reading(self._pool) as connection:
             rows = await connection.fetch(
                 "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
-                " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
+                " refunded_minor, placed_at, expires_at, confirmed_at, promo_code FROM orders"
                 " WHERE order_id >= $1 AND order_id < $2 AND order_id > $3"
                 " ORDER BY order_id LIMIT $4",
                 *ids.range_of("ord_", event_id),
@@ -168,6 +166,7 @@ class Projections:
             CancelReason(row["cancel_reason"]),
             tuple(Payment(p, method, n, PaymentStatus(s)) for p, method, n, s in payments),
             tuple(Refund(r, p, n, RefundStatus(status)) for r, p, n, status in refunds),
+            PromoUsed(row["promo_id"], row["promo_code"]) if row["promo_id"] else None,
         )
         return OrderOnFile(seq or 0, True, found)
 
@@ -222,12 +221,3 @@ class Projections:
                 limit,
             )
         return [AttendeeRow(*row) for row in rows]
-
-    async def pending_refunds(self, limit: int) -> list[PendingRefund]:
-        async with reading(self._pool) as connection:
-            rows = await connection.fetch(
-                "SELECT refund_id, order_id, payment_id, amount_minor FROM refunds"
-                " WHERE status = 'pending' LIMIT $1",
-                limit,
-            )
-        return [PendingRefund(*row) for row in rows]

@@ -8,6 +8,7 @@ Rules of this file:
 - The facts are given in order; at any time it is what they add up to so far.
 """
 
+from itertools import pairwise
 from typing import Any, assert_never
 
 from msgspec import Struct
@@ -47,7 +48,7 @@ class Order(Struct):
 
     @property
     def total_minor(self) -> int:
-        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+        return sum(_cost(item) for item in self.placed.items)
 
 
 class Payment(Struct, gc=False):
@@ -56,6 +57,8 @@ class Payment(Struct, gc=False):
     amount_minor: int
     seq: int
     status: PaymentStatus = PaymentStatus.OPEN
+    taken_minor: int = 0
+    taken_at_ms: int | None = None
 
 
 class Refund(Struct, gc=False):
@@ -64,6 +67,9 @@ class Refund(Struct, gc=False):
     amount_minor: int
     seq: int
     status: RefundStatus
+    owed_at_ms: int
+    settled_at_ms: int | None = None
+    attempt: int = 0
 
 
 class Places(Struct, gc=False):
@@ -147,7 +153,12 @@ class Recount:
                 self._refunded(fact, entry)
             case f.RefundSettled():
                 settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
-                self.refunds[fact.refund_id].status = settled
+                refund = self.refunds[fact.refund_id]
+                refund.status, refund.settled_at_ms = settled, entry.at_ms
+            case f.RefundRetried():
+                refund = self.refunds[fact.refund_id]
+                refund.status, refund.settled_at_ms = RefundStatus.PENDING, None
+                refund.attempt += 1
             case f.TicketReissued():
                 digest = self._minted(fact.token, entry)
                 self.orders[fact.order_id].tickets[fact.number].digest = digest
@@ -183,6 +194,8 @@ class Recount:
                 | f.EntriesForgotten()
                 | f.EventConfigured()
                 | f.GatesConfigured()
+                | f.PromoConfigured()
+                | f.PromoRemoved()
                 | f.SaleClosed()
                 | f.EventCancelled()
                 | f.EventCompleted()
@@ -226,6 +239,7 @@ class Recount:
         if fact.payment_id is not None:
             payment = self.payments[fact.payment_id]
             payment.status = PaymentStatus.SUCCEEDED
+            payment.taken_minor, payment.taken_at_ms = payment.amount_minor, entry.at_ms
             if payment.amount_minor != order.total_minor:
                 self._say(f"{payment.amount_minor} were paid for {order.total_minor}", entry)
         elif order.total_minor:
@@ -235,12 +249,12 @@ class Recount:
         for item in order.placed.items:
             self.tiers[item.tier_id].held -= 0 if fact.late else item.quantity
             self.tiers[item.tier_id].sold += item.quantity
-        lines = [item for item in order.placed.items for _ in range(item.quantity)]
-        if len(lines) != len(fact.tokens):
-            self._say(f"{len(fact.tokens)} tickets for {len(lines)} places", entry)
+        places = [place for item in order.placed.items for place in _places_of(item)]
+        if len(places) != len(fact.tokens):
+            self._say(f"{len(fact.tokens)} tickets for {len(places)} places", entry)
         order.tickets = [
-            Ticket(line.tier_id, line.unit_price_minor, self._minted(token, entry), entry.at_ms)
-            for line, token in zip(lines, fact.tokens, strict=False)
+            Ticket(*place, self._minted(token, entry), entry.at_ms)
+            for place, token in zip(places, fact.tokens, strict=False)
         ]
 
     def _minted(self, token: bytes, entry: f.Entry) -> bytes:
@@ -255,6 +269,7 @@ class Recount:
         if payment.status in (PaymentStatus.SUCCEEDED, PaymentStatus.RETURNED):
             self._say(f"the money of {fact.payment_id} is {payment.status.value}", entry)
         payment.status = PaymentStatus.RETURNED
+        payment.taken_minor, payment.taken_at_ms = fact.amount_minor, entry.at_ms
         self._owe(fact, entry)
 
     def _refunded(self, fact: f.OrderRefunded, entry: f.Entry) -> None:
@@ -292,7 +307,7 @@ class Recount:
             self._say(f"{fact.refund_id} is made a second time", entry)
         owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
         self.refunds[fact.refund_id] = Refund(
-            fact.order_id, fact.payment_id, fact.amount_minor, entry.seq, owed
+            fact.order_id, fact.payment_id, fact.amount_minor, entry.seq, owed, entry.at_ms
         )
 
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:
@@ -390,6 +405,16 @@ class Recount:
             elif _order(order) != _replayed(state, order_id):
                 wrong.append(f"{order_id} differs between facts and replay")
         return wrong
+
+
+def _cost(item: f.Item) -> int:
+    return item.quantity * item.unit_price_minor - item.discount_minor
+
+
+def _places_of(item: f.Item) -> list[tuple[str, int]]:
+    """Tier and cost of each place: the whole cost in steps that are as even as units allow."""
+    reached = [_cost(item) * n // item.quantity for n in range(item.quantity + 1)]
+    return [(item.tier_id, high - low) for low, high in pairwise(reached)]
 
 
 def _comes_before(fact: f.TicketScanned, in_by: Scan) -> bool:

@@ -18,8 +18,9 @@ from engine.commands import (
     Selection,
 )
 from engine.facts import OrderPlaced
+from engine.money import total_minor
 from engine.order import OrderStatus, OrderView
-from engine.projection import OrderRow
+from engine.projection import Asked, OrderRow
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
@@ -42,7 +43,6 @@ from gateway.http import (
 )
 from gateway.media import CSV, JSON_LINES
 from gateway.ownership import refuse_stranger
-from gateway.payments.asking import ask_provider
 from gateway.payments.provider import Intent
 from gateway.personal import Attendee, Buyer, seal
 from gateway.ports import Projections
@@ -76,11 +76,18 @@ class AttendeeBody(Body, frozen=True):
 
 
 class OrderBody(Body, frozen=True):
+    """Refused for the first of these: `unknown_event`, `event_not_on_sale`, `unknown_tier`,
+    `unknown_offer`, `unknown_promo_code`, `sale_not_active`, `promo_code_not_active`,
+    `max_per_order_exceeded`, `max_per_buyer_exceeded`, `promo_code_not_applicable`,
+    `attendees_mismatch`, `promo_code_used_up`, `sold_out`.
+    """
+
     selections: Annotated[list[SelectionBody], Meta(min_length=1, max_length=100)]
     buyer_id: Subject | None = None
     buyer_email: Email | None = None
     attendees: Annotated[list[AttendeeBody], Meta(min_length=1, max_length=1_000)] | None = None
     offer_id: Id | None = None
+    promo_code: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class PaymentBody(Body, frozen=True):
@@ -105,6 +112,7 @@ class OrderLine(Struct, frozen=True):
     created_at: str
     expires_at: str
     confirmed_at: str | None
+    promo_code: str | None
 
 
 async def place_order(request: web.Request) -> web.Response:
@@ -130,7 +138,15 @@ def _wanted(call: Call) -> PlaceOrder:
         sealed,
         personal_key,
         body.offer_id,
+        _promo_code(call, body),
     )
+
+
+def _promo_code(call: Call, body: OrderBody) -> str | None:
+    if body.promo_code is None:
+        return None
+    call.ports.guesses.refuse(call.principal)
+    return body.promo_code.upper()
 
 
 def _placed(call: Call, reply: Reply) -> Answer | None:
@@ -142,6 +158,8 @@ def _placed(call: Call, reply: Reply) -> Answer | None:
         case Rejection(reason=Reason.UNKNOWN_EVENT):
             return None
         case Rejection():
+            if reply.reason is Reason.UNKNOWN_PROMO_CODE:
+                call.ports.guesses.wrong(call.principal)
             return told(refusal(reply))
         case _:
             raise AssertionError(reply)
@@ -261,22 +279,8 @@ async def _payment_answer(
         assert view.status is not OrderStatus.PENDING
         projections = ports_of(request).projections
         return respond(await order_answer(view, command.caller, projections))
-    intent = await _intent(request, command, view)
-    return respond(intent, 202)
-
-
-async def _intent(request: web.Request, command: RequestPayment, view: OrderView) -> Intent:
-    """What the provider says of the open payment; asking twice is harmless."""
-    assert view.payment_id is not None
-    total_minor = sum(item.quantity * item.unit_price_minor for item in view.items)
-    return await ask_provider(
-        ports_of(request).payments,
-        view.payment_id,
-        view.order_id,
-        total_minor,
-        view.currency,
-        command.method,
-    )
+    asked = Asked(view.payment_id, view.order_id, total_minor(view.items), view.currency)
+    return respond(await ports_of(request).payments.ask(asked), 202)
 
 
 async def list_orders(request: web.Request) -> web.StreamResponse:
@@ -313,6 +317,7 @@ def _line(row: OrderRow) -> OrderLine:
         instant(int(row.placed_at.timestamp() * 1000)),
         instant(int(row.expires_at.timestamp() * 1000)),
         instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
+        row.promo_code,
     )
 
 
