@@ -26,6 +26,7 @@ from benchmarks import (
     split,
     steady,
     steps,
+    storm,
     trending,
     ways,
     without_http,
@@ -62,6 +63,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "trending": trending.measure,
     "sale": sale.measure,
     "manifest": manifest.measure,
+    "storm": storm.measure,
 }
 PLOTS = "plots"
 
