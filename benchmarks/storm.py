@@ -26,8 +26,8 @@ async def measure(asked: Asked) -> list[Measurement]:
     conditions = (
         f"Seed {SEED}; holds of {HOLD_S} s, tickets of {PRICE_MINOR} minor units; the node killed"
         f" with -9 after a third of {ORDERS:,} buyers, all of it after two thirds. Buyers: {plans}."
-        f" Payments with each of {len(FAULT_SHARES)} faults: {faults}. By the sandbox's own ledger each"
-        " payment is in live tickets or went back, none twice; no order has places without money."
+        f" Payments with each of {len(FAULT_SHARES)} faults: {faults}. By the sandbox's own ledger"
+        " each payment is in live tickets or went back, none twice; no order has places unpaid."
     )
     kept = outcome.taken_minor - outcome.sent_back_minor
     figures = [
