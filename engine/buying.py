@@ -177,6 +177,7 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
         OrderStatus.PENDING,
         0,
         b"",
+        b"",
         (),
         fact.buyer_id,
         fact.items,

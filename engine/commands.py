@@ -262,6 +262,7 @@ class CheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):
     override: bool = False
     override_reason: str | None = None
     leaving: bool = False
+    corrected_at_ms: int | None = None  # `scanned_at_ms` by our clock
 
 
 class UndoCheckIn(Struct, frozen=True, tag=True, array_like=True, gc=False):

@@ -1,18 +1,23 @@
-"""Which order, and which of its tickets, a digest belongs to: 27 bytes each, and no objects.
+"""Which order a digest belongs to: 22 bytes each, and no objects.
 
 A dict would cost a hundred bytes an entry, and every ticket has three. Here entries are rows of
 bytes in 8,192 buckets, found by a search within one: quick up to a million entries and some more,
 since a digest falls into any bucket alike. (Its first 13 bits say which; that is written out in
 each place, where a call would cost more than what it does.)
+
+Of a digest 109 bits count, so that no two that come by chance are ever the same; the order itself
+has all of it, and says what exactly was found.
 """
+
+from collections.abc import Iterable
 
 from engine import ids
 
-DIGEST_BYTES = 16  # of a longer digest the first ones count: enough that no two are ever the same
-_ORDER = DIGEST_BYTES - 1  # where it begins in a row, since the bucket knows a digest's first byte
-_NUMBER = _ORDER + ids.ORDER_RANDOM_BYTES
-_NUMBER_BYTES = 2
-_ROW_BYTES = _NUMBER + _NUMBER_BYTES
+DIGEST_BYTES = 14  # of each the first ones count
+_BEGIN = 2  # of a digest what a row has: the bucket knows (nearly) what stands before it
+_ORDER = DIGEST_BYTES - _BEGIN
+_ROW_BYTES = _ORDER + ids.ORDER_RANDOM_BYTES
+_BUCKETS = tuple(range(2**13))  # or every index had its own numbers
 
 
 class Digests:
@@ -26,47 +31,40 @@ class Digests:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, digest: bytes) -> tuple[str, int] | None:
-        """The order's id and the number given with it."""
+    def find(self, digest: bytes) -> str | None:
+        """The order's id."""
         rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
         if rows is None:
             return None
-        begin = _place(rows, digest[1:DIGEST_BYTES])
+        begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])
         if begin < 0:
             return None
-        order_id = self._id_begins + rows[begin + _ORDER : begin + _NUMBER].hex()
-        return order_id, rows[begin + _NUMBER] << 8 | rows[begin + _NUMBER + 1]
+        return self._id_begins + rows[begin + _ORDER : begin + _ROW_BYTES].hex()
 
-    def add(self, digest: bytes, order_random: bytes, number: int = 0) -> None:
+    def add(self, digest: bytes, order_random: bytes) -> None:
         """`order_random`: what tells the order from others of its sale."""
-        row = digest[1:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
-        bucket = digest[0] << 5 | digest[1] >> 3
+        row = digest[_BEGIN:DIGEST_BYTES] + order_random
+        bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.get(bucket)
         self._rows_by_bucket[bucket] = row if rows is None else rows + row
         self._count += 1
 
-    def extend(self, entries: list[bytes]) -> None:
-        """Several, as `entry` makes them."""
-        rows_by_bucket = self._rows_by_bucket
-        for packed in entries:
-            bucket = packed[0] << 5 | packed[1] >> 3
-            rows = rows_by_bucket.get(bucket)
-            rows_by_bucket[bucket] = packed[1:] if rows is None else rows + packed[1:]
-        self._count += len(entries)
+    def fill(self, rows_by_bucket: Iterable[tuple[int, list[bytes]]]) -> None:
+        """Many at once: a row is a digest from its third byte on, and `order_random`."""
+        for bucket, rows in rows_by_bucket:
+            before = self._rows_by_bucket.get(bucket, b"")
+            self._rows_by_bucket[_BUCKETS[bucket]] = before + b"".join(rows)
+            self._count += len(rows)
 
     def remove(self, digest: bytes) -> None:
-        bucket = digest[0] << 5 | digest[1] >> 3
+        bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.pop(bucket)
-        begin = _place(rows, digest[1:DIGEST_BYTES])
+        begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])
         assert begin >= 0, digest.hex()
         left = rows[:begin] + rows[begin + _ROW_BYTES :]
         if left:
             self._rows_by_bucket[bucket] = left
         self._count -= 1
-
-
-def entry(digest: bytes, order_random: bytes, number: int = 0) -> bytes:
-    return digest[:DIGEST_BYTES] + order_random + number.to_bytes(_NUMBER_BYTES, "big")
 
 
 def _place(rows: bytes, known: bytes) -> int:

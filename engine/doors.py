@@ -30,7 +30,7 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
     known_ticket = state.ticket(command.token_digest)
     if known_ticket is None:
         if command.elsewhere is None:
-            return Rejection(Reason.TOKEN_NOT_HERE)
+            return Rejection(Reason.TOKEN_NOT_HERE, {"opened": state.opened})
         other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
         return [_scanned_elsewhere(command, other)]
     found, ticket = known_ticket
@@ -147,6 +147,7 @@ def _fact(
         ticket.sealed,
         leaving=command.leaving,
         visit=visit,
+        corrected_at_ms=command.corrected_at_ms,
     )
 
 
@@ -166,6 +167,7 @@ def _scanned_elsewhere(command: CheckIn, reason: InvalidReason) -> TicketScanned
         admitted_gate=None,
         override_reason=command.override_reason if command.override else None,
         leaving=command.leaving,
+        corrected_at_ms=command.corrected_at_ms,
     )
 
 

@@ -208,6 +208,7 @@ class TicketScanned(Struct, frozen=True, tag=True, array_like=True, gc=False):
     offline: Offline | None = None  # where the device tells of it afterwards
     leaving: bool = False
     visit: bool = False
+    corrected_at_ms: int | None = None  # `scanned_at_ms` by our clock, where it was told online
 
 
 class AdmissionUndone(Struct, frozen=True, tag=True, array_like=True, gc=False):

@@ -14,7 +14,10 @@ class Profile(StrEnum):
 
 
 class Device(Struct, frozen=True):
-    """`gate` None: it works at any. `expires_at`: until when its credential is good."""
+    """`gate` None: it works at any. `expires_at`: until when its credential is good.
+
+    `clock_offset_ms`: how far its clock is behind ours.
+    """
 
     device_id: str
     event_id: str
@@ -29,11 +32,15 @@ class Device(Struct, frozen=True):
     seen_at: datetime | None = None
     battery: float | None = None
     queued: int | None = None
+    clock_offset_ms: int | None = None
 
 
 class Sign(Struct, frozen=True):
-    """That a device lives. `battery`: 0 to 1; `queued`: scans that it has not told of yet."""
+    """That a device lives, and what is known of it. `battery`: 0 to 1; `queued`: scans that it has
+    not told of yet.
+    """
 
     seen_at: datetime
-    battery: float | None
-    queued: int | None
+    battery: float | None = None
+    queued: int | None = None
+    clock_offset_ms: int | None = None

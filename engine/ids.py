@@ -25,6 +25,7 @@ _ENTRY = re.compile(r"wle_[0-9a-f]{36}")
 _OFFER = re.compile(r"off_[0-9a-f]{36}")
 _PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
 
+ORDER_MARK = "ord_"
 ENTRY_MARK = "wle_"
 EVENT_RANDOM_BYTES = 8
 ORDER_RANDOM_BYTES = 10
@@ -37,7 +38,16 @@ def event_id(random: bytes) -> str:
 
 
 def order_id(event: str, random: bytes) -> str:
-    return "ord_" + event[4:] + random.hex()
+    return ORDER_MARK + event[4:] + random.hex()
+
+
+def range_of(prefix: str, owner: str) -> tuple[str, str]:
+    """The ids of that kind that name this event, or this order: from the first, up to the second.
+
+    In any collation, as all of a kind are equally long, in lower-case hexadecimal.
+    """
+    first = prefix + owner[4:]
+    return first, first + "g"  # what comes after every hexadecimal digit
 
 
 def order_random(order: str) -> bytes:

@@ -11,11 +11,13 @@ from msgspec import Struct
 
 from engine import moments
 from engine.commands import Key
+from engine.digests import DIGEST_BYTES
 from engine.order import FirstAnswer, Order, OrderView
 from engine.rejections import Reason, Rejection
 
 KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
 _ROW = struct.Struct(">16s16sqh")  # digest, fingerprint, at_ms, which of the order's payments
+_INDEXED = struct.Struct(f">H{DIGEST_BYTES - 2}s{32 - DIGEST_BYTES}x8s2x")
 _NO_PAYMENT = -1
 
 
@@ -48,9 +50,9 @@ def _used(order: Order, digest: bytes, fingerprint: bytes, at_ms: int, payment: 
     return UsedKey(order.order_id, Key(digest, fingerprint), at_ms, payment_id, view)
 
 
-def unpacked(rows: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
-    """Of an order's `keys`: digest, fingerprint, when it was used, which payment it was about."""
-    return _ROW.iter_unpack(rows)
+def indexed(rows: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Of an order's `keys`: digests as `Digests` takes them, and how their moments begin."""
+    return _INDEXED.iter_unpack(rows)
 
 
 def remember(

@@ -62,7 +62,8 @@ class FirstAnswer(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Order(Struct, array_like=True, gc=False):
-    """`keys`: the idempotency keys of its last 24 hours, as `engine.keys` packs them.
+    """`keys`: the idempotency keys of its last 24 hours, as `engine.keys` packs them; `tokens`: the
+    digests of its tickets' tokens, as `engine.tokens` does.
 
     What its sale finds it by stands first, see `snapshot.Restoring`; the id comes last, so that
     `engine.orders` can leave it out.
@@ -71,6 +72,7 @@ class Order(Struct, array_like=True, gc=False):
     status: OrderStatus
     finished_at_ms: int  # since when it has been `finished`, where it is
     keys: bytes
+    tokens: bytes
     tickets: tuple[Ticket, ...]
     buyer_id: str
     items: tuple[Item, ...]
@@ -130,6 +132,7 @@ def revived(archived: ArchivedOrder, at_ms: int) -> Order:
         status=OrderStatus.CANCELLED,
         finished_at_ms=at_ms,
         keys=b"",
+        tokens=b"",
         tickets=(),
         buyer_id=archived.buyer_id,
         items=archived.items,

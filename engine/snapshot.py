@@ -13,19 +13,19 @@ from itertools import islice
 import msgspec
 from msgspec import Struct
 
-from engine import ids, keys, limits, moments, waiting
-from engine.digests import entry
+from engine import ids, keys, limits, moments, tokens, waiting
+from engine.digests import Digests
 from engine.keys import UsedKey
 from engine.order import LIVE, OrderStatus
 from engine.orders import unpack
 from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
 from engine.syncing import index_told
-from engine.ticket import token_digest
 from engine.waiter import EntryStatus, WaitlistEntry
 
 ENTITIES_AT_ONCE = 250  # what a step of restoring may cost the loop: a few milliseconds
-_SPAN_BITS = 12  # moments are sorted by the 4,096 ms, so that no sort is a long one
+BUCKETS_AT_ONCE = 1_000  # the same of an index
+_SPAN = slice(7)  # moments are sorted by the 256 ms, so that no sort is a long one
 
 _encoder = msgspec.msgpack.Encoder()
 _header = msgspec.msgpack.Decoder(Header)
@@ -34,20 +34,13 @@ _key = msgspec.msgpack.Decoder(UsedKey)
 _waiter = msgspec.msgpack.Decoder(WaitlistEntry)
 
 
-class _Issued(Struct, array_like=True, gc=False):
-    """How a ticket begins."""
-
-    token: bytes
-    replaced: tuple[bytes, ...]
-
-
 class _Found(Struct, array_like=True, gc=False):
     """How an order begins: with all that it is found by."""
 
     status: OrderStatus
     finished_at_ms: int
     keys: bytes
-    tickets: tuple[_Issued, ...]
+    tokens: bytes
 
 
 _found = msgspec.msgpack.Decoder(_Found)
@@ -118,10 +111,10 @@ class Restoring:
         for tier in self.state.header.tiers.values():
             limits.configure(self.state, tier.terms)
         self._entities = entities
-        self._tokens: list[bytes] = []  # of this step, as `Digests` takes them
-        self._keys: list[bytes] = []
-        self._keys_used: defaultdict[int, list[bytes]] = defaultdict(list)  # moments by span
-        self._finished: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._tokens: defaultdict[int, list[bytes]] = defaultdict(list)  # rows by bucket
+        self._keys: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._keys_used: defaultdict[bytes, list[bytes]] = defaultdict(list)  # moments by span
+        self._finished: defaultdict[bytes, list[bytes]] = defaultdict(list)
         self._ended: list[tuple[int, str]] = []  # of the waitlist
 
     def steps(self) -> Iterator[None]:
@@ -130,11 +123,9 @@ class Restoring:
         while some := list(islice(entities, ENTITIES_AT_ONCE)):
             for name, entity in some:
                 self._take(name, entity)
-            self.state.tokens.extend(self._tokens)
-            self.state.keys.extend(self._keys)
-            self._tokens.clear()
-            self._keys.clear()
             yield
+        yield from _filling(self.state.tokens, self._tokens)
+        yield from _filling(self.state.keys, self._keys)
         for used in _in_order(self._keys_used):
             self.state.keys_by_age.extend(used)
             yield
@@ -150,15 +141,18 @@ class Restoring:
         if SCAN_MARK in name:
             scan = state.scan_by_key[name] = _scan.decode(entity)
             index_told(state, scan.fact)
+        elif name.startswith(ids.ORDER_MARK):
+            self._take_order(name, entity)
         elif name.startswith(KEY_MARK):
             used = _key.decode(entity)
             before = state.lone_keys_by_order.get(used.order_id, ())
             state.lone_keys_by_order[used.order_id] = (*before, used)
-            self._take_key(used.key.digest, ids.order_random(used.order_id), used.at_ms)
+            order_random = ids.order_random(used.order_id)
+            state.keys.add(used.key.digest, order_random)
+            moment = moments.pack(used.at_ms, order_random)
+            self._keys_used[moment[_SPAN]].append(moment)
         elif name.startswith(ids.ENTRY_MARK):
             self._take_waiter(_waiter.decode(entity))
-        elif name != HEADER:
-            self._take_order(name, entity)
 
     def _take_waiter(self, entry: WaitlistEntry) -> None:
         self.state.waitlist.add(entry)
@@ -181,22 +175,25 @@ class Restoring:
         if found.status in LIVE and state.header.phase is Phase.CANCELLED:
             state.to_unwind[order_id] = None
         order_random = ids.order_random(order_id)
-        for number, ticket in enumerate(found.tickets):
-            self._tokens.append(entry(token_digest(ticket.token), order_random, number))
-            for digest in ticket.replaced:
-                self._tokens.append(entry(digest, order_random, number))
-        for digest, _, at_ms, _ in keys.unpacked(found.keys):
-            self._take_key(digest, order_random, at_ms)
+        for first, rest in tokens.indexed(found.tokens):
+            self._tokens[first >> 3].append(rest + order_random)
+        for first, rest, at in keys.indexed(found.keys):
+            self._keys[first >> 3].append(rest + order_random)
+            moment = at + order_random
+            self._keys_used[moment[_SPAN]].append(moment)
         if found.finished_at_ms:
             moment = moments.pack(found.finished_at_ms, order_random)
-            self._finished[found.finished_at_ms >> _SPAN_BITS].append(moment)
-
-    def _take_key(self, digest: bytes, order_random: bytes, at_ms: int) -> None:
-        self._keys.append(entry(digest, order_random))
-        self._keys_used[at_ms >> _SPAN_BITS].append(moments.pack(at_ms, order_random))
+            self._finished[moment[_SPAN]].append(moment)
 
 
-def _in_order(moments_by_span: Mapping[int, list[bytes]]) -> Iterator[list[bytes]]:
+def _filling(digests: Digests, rows_by_bucket: Mapping[int, list[bytes]]) -> Iterator[None]:
+    buckets = iter(rows_by_bucket.items())
+    while some := list(islice(buckets, BUCKETS_AT_ONCE)):
+        digests.fill(some)
+        yield
+
+
+def _in_order(moments_by_span: Mapping[bytes, list[bytes]]) -> Iterator[list[bytes]]:
     """Some at a time."""
     gathered: list[bytes] = []
     for span in sorted(moments_by_span):

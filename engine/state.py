@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from engine import ids, keys, moments
+from engine import ids, keys, moments, tokens
 from engine.commands import Caller, EventTerms, Gate, Key
 from engine.digests import Digests
 from engine.keys import KeysByAge, UsedKey
@@ -20,7 +20,7 @@ from engine.order import LIVE, Order, OrderView, may_use
 from engine.orders import Orders
 from engine.rejections import Reason, Rejection
 from engine.scan import Doors, Scan
-from engine.ticket import Ticket, token_digest
+from engine.ticket import Ticket
 from engine.tier import Tier
 from engine.waitlist import Waitlist
 
@@ -57,7 +57,7 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
-    snapshot_format: Literal[5] = 5  # stays where it is: what is new comes behind it
+    snapshot_format: Literal[6] = 6  # stays where it is: what is new comes behind it
     cancelled_at_ms: int = 0
 
 
@@ -146,12 +146,12 @@ class State:
 
     def ticket(self, digest: bytes) -> tuple[Order, Ticket] | None:
         """Whose token, former ones too, has this digest."""
-        place = self.tokens.find(digest)
-        if place is None:
+        order_id = self.tokens.find(digest)
+        if order_id is None:
             return None
-        order_id, number = place
         found = self.order_by_id[order_id]
-        return found, found.tickets[number]
+        ticket = tokens.find(found, digest)
+        return (found, ticket) if ticket is not None else None
 
     def used(self, key: Key, now_ms: int) -> UsedKey | Rejection | None:
         """What an idempotency key was used for within its 24 hours."""
@@ -165,10 +165,10 @@ class State:
         return known
 
     def _used(self, digest: bytes) -> UsedKey | None:
-        place = self.keys.find(digest)
-        if place is None:
+        order_id = self.keys.find(digest)
+        if order_id is None:
             return None
-        found = self.order_by_id.get(place[0])
+        found = self.order_by_id.get(order_id)
         of_order = keys.find(found, digest) if found is not None else None
         return of_order or self.lone_key(digest)
 
@@ -181,8 +181,8 @@ class State:
 
     def lone_key(self, digest: bytes) -> UsedKey | None:
         """A key whose order has left memory before it."""
-        place = self.keys.find(digest)
-        lone = self.lone_keys_by_order.get(place[0], ()) if place is not None else ()
+        order_id = self.keys.find(digest)
+        lone = self.lone_keys_by_order.get(order_id, ()) if order_id is not None else ()
         return next((used for used in lone if used.key.digest == digest), None)
 
     def remember(
@@ -195,19 +195,18 @@ class State:
     ) -> None:
         """`payment`: which of the order's payments the first answer was about."""
         digest = key.digest
-        if self.keys.find(digest) is not None:
-            self._forget_early(digest)
+        known = self._used(digest)
+        if known is not None:
+            self._forget_early(known)
         keys.remember(found, key, at_ms, payment, view)
         order_random = ids.order_random(found.order_id)
         self.keys.add(digest, order_random)
         self.keys_by_age.add(at_ms, order_random)
 
-    def _forget_early(self, digest: bytes) -> None:
+    def _forget_early(self, used: UsedKey) -> None:
         """A key whose 24 hours are over, before its turn."""
-        used = self._used(digest)
-        assert used is not None
         self.keys_by_age.remove(used.at_ms, ids.order_random(used.order_id))
-        self._forget(used.order_id, [digest])
+        self._forget(used.order_id, [used.key.digest])
 
     def forget_keys(self, until_ms: int) -> None:
         """Those that were used up to that instant (inclusive)."""
@@ -256,8 +255,7 @@ class State:
 
     def index_token(self, found: Order, ticket: Ticket) -> None:
         """The ticket's token has just become its own."""
-        order_random = ids.order_random(found.order_id)
-        self.tokens.add(token_digest(ticket.token), order_random, ticket.number)
+        self.tokens.add(tokens.remember(found, ticket), ids.order_random(found.order_id))
 
     def overdue_orders(self, now_ms: int) -> Iterator[str]:
         """Pending orders whose hold has ended, in no order; costs what is due, not what is held."""

@@ -36,7 +36,7 @@ class Transfer(Struct, frozen=True, array_like=True, gc=False):
 class Ticket(Struct, array_like=True, gc=False):
     """The `number`-th ticket of its order, for a place of the order's `line`-th item.
 
-    `replaced`: digests of its former tokens. What finds it stands first, see `snapshot.Restoring`.
+    `replaced`: digests of its former tokens.
     """
 
     token: bytes

@@ -53,6 +53,7 @@ class Edge:
                 _guard(route, principal)
             if principal is not None and principal.enrolled:
                 await self.ports.fleet.check(principal.subject)
+                self.ports.fleet.hear(principal.subject, request.headers)
             if principal is not None:
                 admit(request, principal)
             response = await handler(request)

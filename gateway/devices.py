@@ -3,6 +3,9 @@
 The database says who may work. What it said is good for less than a second: a device that has been
 revoked is refused everywhere by then, whatever else is away. Codes and the events' signing keys
 follow from the secret that signs credentials; whoever changes that secret enrols anew anyway.
+
+A device may tell of itself in the headers of any call: `Device-Battery` (0 to 1), `Device-Queue`
+(scans that it has not told of yet), `Device-Clock` (its time, RFC 3339, when it sends).
 """
 
 import base64
@@ -10,11 +13,13 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import Meta
 
 from engine.catalogue import Once, Stored, from_ms
 from engine.fleet import Device, Sign
@@ -22,6 +27,7 @@ from engine.rejections import Rejection
 from engine.runtime.ports import Clock
 from gateway.auth import unauthenticated
 from gateway.rates import RateLimiter
+from gateway.times import clock_ms
 
 GOOD_S = 0.9
 POLL_S = 0.3
@@ -30,6 +36,13 @@ QUIET_S = 60.0  # then a device is not asked about any more until it comes again
 KNOWN_MAX = 20_000
 _CODE_BYTES = 10  # 80 random bits: nobody guesses that
 _GROUP = 4
+BATTERY_HEADER = "Device-Battery"
+QUEUE_HEADER = "Device-Queue"
+CLOCK_HEADER = "Device-Clock"
+
+_battery = Annotated[float, Meta(ge=0, le=1)]
+_queued = Annotated[int, Meta(ge=0, le=1_000_000)]
+_instant = Annotated[datetime, Meta(tz=True)]
 
 
 class DeviceBooks(Protocol):
@@ -109,6 +122,7 @@ class Fleet:
         self._good_until_s: dict[str, float] = {}
         self._seen_s: dict[str, float] = {}
         self._signs: dict[str, Sign] = {}
+        self._offset_ms: dict[str, int] = {}
         self._noted_s = 0.0
 
     def allows(self, device_id: str) -> bool:
@@ -127,9 +141,50 @@ class Fleet:
             raise unauthenticated("this device has been revoked")
         self._good_until_s[device_id] = asked_s + GOOD_S
 
-    def note(self, device_id: str, battery: float | None, queued: int | None) -> None:
-        """What the device tells of itself."""
-        self._signs[device_id] = Sign(from_ms(self._clock.now_ms()), battery, queued)
+    def hear(self, device_id: str, headers: Mapping[str, str]) -> None:
+        """What a device that may work tells of itself; what can't be is passed over."""
+        battery, queued = headers.get(BATTERY_HEADER), headers.get(QUEUE_HEADER)
+        clock = headers.get(CLOCK_HEADER)
+        if battery is None and queued is None and clock is None:
+            return
+        self._note(device_id, _told(battery, _battery), _told(queued, _queued))
+        if (sent_at := _told(clock, _instant)) is not None:
+            self.set_clock(device_id, sent_at)
+
+    def set_clock(self, device_id: str, sent_at: datetime) -> int:
+        """Its time when it sent what has come now: how far it is behind, in milliseconds."""
+        offset_ms = self._clock.now_ms() - clock_ms(sent_at)
+        self._offset_ms[device_id] = offset_ms
+        self._note(device_id, clock_offset_ms=offset_ms)
+        return offset_ms
+
+    async def offset_ms(self, device_id: str) -> int:
+        """As measured last, wherever that was; 0 where it has never been."""
+        known = self._offset_ms.get(device_id)
+        if known is None:
+            device = await self.books.device(device_id)
+            known = (device.clock_offset_ms if device is not None else None) or 0
+            self._offset_ms[device_id] = known
+        return known
+
+    def known_offset_ms(self, device_id: str) -> int:
+        """As far as this process knows."""
+        return self._offset_ms.get(device_id, 0)
+
+    def _note(
+        self,
+        device_id: str,
+        battery: float | None = None,
+        queued: int | None = None,
+        clock_offset_ms: int | None = None,
+    ) -> None:
+        before = self._signs.get(device_id, Sign(from_ms(0)))
+        self._signs[device_id] = Sign(
+            from_ms(self._clock.now_ms()),
+            before.battery if battery is None else battery,
+            before.queued if queued is None else queued,
+            before.clock_offset_ms if clock_offset_ms is None else clock_offset_ms,
+        )
 
     async def poll(self) -> None:
         """Ask who of those that are about may still work, and now and then write down who is."""
@@ -150,7 +205,7 @@ class Fleet:
         """Who was seen since the last time; what a device tells of itself is not lost meanwhile."""
         now_ms = self._clock.now_ms()
         seen = {
-            device_id: Sign(from_ms(now_ms - round((began_s - at_s) * 1000)), None, None)
+            device_id: Sign(from_ms(now_ms - round((began_s - at_s) * 1000)))
             for device_id, at_s in self._seen_s.items()
             if at_s >= self._noted_s and device_id in self._good_until_s
         }
@@ -169,3 +224,13 @@ class Fleet:
         self._good_until_s.pop(device_id, None)
         self._seen_s.pop(device_id, None)
         self._signs.pop(device_id, None)
+        self._offset_ms.pop(device_id, None)
+
+
+def _told(text: str | None, kind: Any) -> Any:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        return None

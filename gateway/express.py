@@ -101,8 +101,10 @@ class Lane:
             principal = edge.ports.credentials.principal(message.headers)
             if principal is None or principal.role not in (hot.roles or route.roles):
                 return None
-            if principal.enrolled and not edge.ports.fleet.allows(principal.subject):
-                return None
+            if principal.enrolled:
+                if not edge.ports.fleet.allows(principal.subject):
+                    return None
+                edge.ports.fleet.hear(principal.subject, message.headers)
             call = Call(message.path, event_id, message.headers, body, principal, edge.ports)
             command = hot.command(call)
             edge.limit(principal, None)

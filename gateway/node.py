@@ -167,6 +167,8 @@ class Node:
             "postgres": await _state(self._process.edge_pool.fetchval("SELECT 1")),
             "redis": await _state(self._process.redis.ping()),
         }
+        if engine is None and parts["postgres"] == "away":  # an engine notices by its lease
+            reasons.append("the database does not answer")
         return Readiness(not reasons, reasons, parts)
 
 

@@ -28,6 +28,8 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
+    # Where browsers find us: then a phone's own camera opens the scanner's page with its code.
+    public_url: Annotated[str, Meta(pattern=r"^https?://[^\s/#]+$")] | None = None
     ops_port: Port | None = None  # health and metrics of a process, apart from the buyers' port
     node_name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     data_dir: str = ".stampede"
@@ -37,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     offer_seconds: Positive = 1800
     booking_request_days: Annotated[float, Meta(gt=0)] = 7.0  # a hall waits as long for its deposit
     doors_open_hours: NotNegative = 4.0
+    scan_wait_seconds: Annotated[float, Meta(gt=0)] = 0.3  # for an owner of whom nothing is heard
     transfer_cutoff_hours: NotNegative = 0.0
     rate_limits: Literal["on", "off"] = "on"
     journal_kept_hours: NotNegative | None = None  # then it moves to files in `archive_dir`

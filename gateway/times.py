@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from engine.catalogue import to_ms
 from gateway.problems import malformed, unprocessable
 
 YEAR_MIN, YEAR_MAX = 1970, 2999
+_CLOCK_MS_MAX = to_ms(datetime(YEAR_MAX, 12, 31, tzinfo=UTC))
 
 
 def resolve(given: datetime, timezone: str, field: str) -> datetime:
@@ -68,3 +70,13 @@ def is_timezone(name: str) -> bool:
 
 def _whole_ms(instant: datetime) -> int:
     return instant.microsecond // 1000 * 1000
+
+
+def clock_ms(told: datetime) -> int:
+    """What some device's clock shows, in milliseconds: however wrong, within all calendars."""
+    return min(max(to_ms(told), 0), _CLOCK_MS_MAX)
+
+
+def corrected_ms(told_ms: int, offset_ms: int, now_ms: int) -> int:
+    """An instant of a clock that is so far behind ours; nothing has happened after now."""
+    return max(min(told_ms + offset_ms, now_ms), 0)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from engine.catalogue import Once, Stored
 from engine.fleet import DEVICES_MAX, Device, Profile, Sign
@@ -34,9 +35,10 @@ WHERE device_id = ANY($1) AND enrolled_at IS NOT NULL AND revoked_at IS NULL
 """
 _SIGNS = """
 UPDATE devices SET seen_at = greatest(devices.seen_at, s.seen_at),
-    battery = coalesce(s.battery, devices.battery), queued = coalesce(s.queued, devices.queued)
-FROM unnest($1::text[], $2::timestamptz[], $3::real[], $4::int[])
-    AS s (device_id, seen_at, battery, queued)
+    battery = coalesce(s.battery, devices.battery), queued = coalesce(s.queued, devices.queued),
+    clock_offset_ms = coalesce(s.clock_offset_ms, devices.clock_offset_ms)
+FROM unnest($1::text[], $2::timestamptz[], $3::real[], $4::int[], $5::bigint[])
+    AS s (device_id, seen_at, battery, queued, clock_offset_ms)
 WHERE devices.device_id = s.device_id
 """
 
@@ -115,7 +117,7 @@ class Devices:
     async def note(self, signs: Mapping[str, Sign]) -> None:
         async def work(connection: Connection) -> None:
             columns = zip(
-                *((name, s.seen_at, s.battery, s.queued) for name, s in sorted(signs.items())),
+                *((name, *msgspec.structs.astuple(sign)) for name, sign in sorted(signs.items())),
                 strict=True,
             )
             await connection.execute(_SIGNS, *map(list, columns))

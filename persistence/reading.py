@@ -26,6 +26,7 @@ from engine.purchase import (
     RefundStatus,
 )
 from persistence import waitlists
+from persistence.elsewhere import Elsewhere
 from persistence.statements import clean
 from persistence.transactions import reading
 
@@ -38,7 +39,8 @@ _ITEMS = """
 SELECT tier_id, quantity, unit_price_minor FROM order_items WHERE order_id = $1 ORDER BY position
 """
 _PAYMENTS = """
-SELECT payment_id, method, amount_minor, status FROM payments WHERE order_id = $1 ORDER BY seq
+SELECT payment_id, method, amount_minor, status FROM payments
+WHERE payment_id >= $1 AND payment_id < $2 ORDER BY seq
 """
 _REFUNDS = """
 SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id = $1 ORDER BY seq
@@ -61,7 +63,8 @@ WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES} AND NOT c.visit
       AND {_DISAGREES.replace("c.", "first.")})
 """
 # Where one may come back, the same of each stay: two scans are of one if no exit is between them.
-_PLACE = "(coalesce({0}.corrected_at, {0}.decided_at), {0}.seq)"
+_AT = "CASE WHEN {0}.told IS NULL THEN {0}.decided_at ELSE {0}.corrected_at END"
+_PLACE = f"({_AT}, {{0}}.seq)"
 _SAME_TICKET = "({0}.event_id, {0}.order_id, {0}.number) = (c.event_id, c.order_id, c.number)"
 _STANDS = "(({0}.result = 'ADMIT' AND NOT {0}.displaced) OR {0}.resolved)"
 
@@ -79,7 +82,7 @@ _CONFLICTS_OF_STAYS = f"""
 SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
     c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, a.at
 FROM checkins c LEFT JOIN LATERAL (
-    SELECT a.device_id, a.nonce, a.gate, coalesce(a.corrected_at, a.decided_at) AS at
+    SELECT a.device_id, a.nonce, a.gate, {_AT.format("a")} AS at
     FROM checkins a
     WHERE a.visit AND NOT a.leaving AND {_SAME_TICKET.format("a")} AND a.undone_at IS NULL
       AND {_STANDS.format("a")} AND {_one_stay("a")}
@@ -99,6 +102,7 @@ _ALL_CONFLICTS = f"{_CONFLICTS} UNION ALL {_CONFLICTS_OF_STAYS} ORDER BY seq LIM
 class Projections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._elsewhere = Elsewhere(pool)
 
     async def lag(self) -> int:
         """How many batches of the journal the projector has not read yet."""
@@ -111,13 +115,7 @@ class Projections:
 
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
-        async with reading(self._pool) as connection:
-            found = await connection.fetchval(
-                "SELECT 1 FROM tickets WHERE token_digest = $1 AND event_id <> $2 LIMIT 1",
-                token_digest,
-                event_id,
-            )
-        return found is not None
+        return await self._elsewhere.has(token_digest, event_id)
 
     async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]:
         """Key by key id, of the personal data of these orders."""
@@ -133,8 +131,9 @@ class Projections:
             rows = await connection.fetch(
                 "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
                 " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
-                " WHERE event_id = $1 AND order_id > $2 ORDER BY order_id LIMIT $3",
-                event_id,
+                " WHERE order_id >= $1 AND order_id < $2 AND order_id > $3"
+                " ORDER BY order_id LIMIT $4",
+                *ids.range_of("ord_", event_id),
                 after,
                 limit,
             )
@@ -151,7 +150,7 @@ class Projections:
             if row is None or row["status"] != OrderStatus.CANCELLED:
                 return OrderOnFile(seq or 0, row is not None, None)
             lines = await connection.fetch(_ITEMS, order_id)
-            payments = await connection.fetch(_PAYMENTS, order_id)
+            payments = await connection.fetch(_PAYMENTS, *ids.range_of("pay_", order_id))
             refunds = await connection.fetch(_REFUNDS, order_id)
         found = ArchivedOrder(
             order_id,
@@ -210,9 +209,9 @@ class Projections:
                 "SELECT t.order_id, t.number, o.buyer_id, t.tier_id, coalesce(r.name, ''),"
                 " t.status, t.issued_at, t.checked_in_at, o.sealed, t.sealed"
                 " FROM tickets t JOIN orders o USING (order_id) LEFT JOIN tiers r USING (tier_id)"
-                " WHERE t.event_id = $1 AND (t.order_id, t.number) > ($2, $3)"
-                " ORDER BY t.order_id, t.number LIMIT $4",
-                event_id,
+                " WHERE t.order_id >= $1 AND t.order_id < $2 AND (t.order_id, t.number) > ($3, $4)"
+                " ORDER BY t.order_id, t.number LIMIT $5",
+                *ids.range_of("ord_", event_id),
                 clean(after[0]),
                 after[1],
                 limit,

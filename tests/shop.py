@@ -38,8 +38,9 @@ class Shop:
         key: str | None = None,
         raw: bytes | None = None,
         accept: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(headers or {})}
         if accept is not None:
             headers["Accept"] = accept
         if token is not None:

@@ -42,6 +42,11 @@ class Inbox:
     def open(self, parcel: Parcel) -> list[int]:
         """An entry was read: the places of those calls in it that nobody has decided."""
         decided = set(self._decided_before.pop(parcel.entry_id, ()))
+        if self._decided_before:  # what the stream has lost meanwhile does not come any more
+            read = _place(parcel.entry_id)
+            passed = [entry_id for entry_id in self._decided_before if _place(entry_id) < read]
+            for entry_id in passed:
+                del self._decided_before[entry_id]
         self._entries[parcel.entry_id] = _Entry(len(parcel.calls), decided)
         self.read_to = parcel.entry_id
         return [place for place in range(len(parcel.calls)) if place not in decided]
@@ -77,3 +82,8 @@ class Inbox:
             while (first := next(iter(self._entries))) != consumed.after:
                 del self._entries[first]
             del self._entries[first]
+
+
+def _place(entry_id: str) -> tuple[int, int]:
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)

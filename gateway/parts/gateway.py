@@ -49,6 +49,7 @@ def reach_owners(process: Process) -> RemoteMailbox:
         observer=process.observer,
         gateway=process.name.incarnation,
         shards=process.settings.shards,
+        scan_wait_s=process.settings.scan_wait_seconds,
     )
     telemetry.REMOTE.set_function(lambda: remote.depth)
     process.do_until_the_end("remote mailbox", remote.run())

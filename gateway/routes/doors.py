@@ -42,6 +42,7 @@ from gateway.ports import Projections
 from gateway.problems import malformed, refusal, refused, told
 from gateway.rendering import attendee_of
 from gateway.routing import DOORS, Route, call_of, ports_of, principal_of
+from gateway.times import clock_ms, corrected_ms
 
 _HOUR_MS = 60 * 60 * 1000
 _STREAM_PAUSE_S = 1.0
@@ -57,7 +58,10 @@ class Direction(StrEnum):
 
 
 class ScanBody(Body, frozen=True):
-    """`direction`: out of the house goes who may come back, where the event allows re-entry."""
+    """`direction`: out of the house goes who may come back, where the event allows re-entry.
+
+    `scanned_at`, `sent_at`: by the device's clock, which the latter is measured by.
+    """
 
     token: Annotated[str, Meta(min_length=1, max_length=512)]
     nonce: Nonce
@@ -66,6 +70,7 @@ class ScanBody(Body, frozen=True):
     override: bool = False
     reason: Annotated[str, Meta(max_length=200)] | None = None
     direction: Direction = Direction.ENTRY
+    sent_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class UndoBody(Body, frozen=True):
@@ -134,18 +139,32 @@ def _scan(call: Call) -> CheckIn:
     _may_scan_here(call.principal, call.event_id)
     if body.override and not supervises(call.principal):
         raise forbidden("override: only a supervisor's device may")
+    scanned_at_ms = _milliseconds(body.scanned_at)
     return CheckIn(
         device_of_principal(call.principal),
         body.nonce,
         hashlib.sha256(body.token.encode()).digest(),
         gate_of(call.principal, body.gate),
-        _milliseconds(body.scanned_at),
+        scanned_at_ms,
         int(call.ports.settings.doors_open_hours * _HOUR_MS),
         None,
         body.override,
         body.reason,
         body.direction is Direction.EXIT,
+        _corrected(call, scanned_at_ms, body.sent_at),
     )
+
+
+def _corrected(call: Call, scanned_at_ms: int | None, sent_at: datetime | None) -> int | None:
+    """By our clock, and never later than now."""
+    fleet, principal = call.ports.fleet, call.principal
+    now_ms = call.ports.clock.now_ms()
+    offset_ms = fleet.known_offset_ms(principal.subject)
+    if sent_at is not None and principal.enrolled:
+        offset_ms = fleet.set_clock(principal.subject, sent_at)
+    elif sent_at is not None:
+        offset_ms = now_ms - clock_ms(sent_at)
+    return corrected_ms(scanned_at_ms, offset_ms, now_ms) if scanned_at_ms is not None else None
 
 
 def _scanned(call: Call, reply: Reply) -> Answer | None:
@@ -160,16 +179,17 @@ def _scanned(call: Call, reply: Reply) -> Answer | None:
 
 async def _with_what_is_looked_up(call: Call, command: CheckIn, reply: Reply) -> Answer:
     if isinstance(reply, Rejection):
-        reply = await _ask_elsewhere(call, command)
+        reply = await _ask_elsewhere(call, command, reply)
     return await _scan_answer(call.ports.projections, reply)
 
 
-async def _ask_elsewhere(call: Call, command: CheckIn) -> Reply:
+async def _ask_elsewhere(call: Call, command: CheckIn, not_here: Rejection) -> Reply:
     """The sale does not know the token: does the projection, from another event?"""
     ports, event_id = call.ports, call.event_id
-    event = await ports.catalogue.event(event_id)
-    if isinstance(event, Rejection):
-        return event
+    if not (not_here.facts or {}).get("opened"):  # there may be no such event
+        event = await ports.catalogue.event(event_id)
+        if isinstance(event, Rejection):
+            return event
     elsewhere = await ports.projections.token_elsewhere(command.token_digest, event_id)
     return await ports.mailbox.ask(event_id, replace(command, elsewhere=elsewhere))
 
@@ -209,7 +229,7 @@ def _milliseconds(when: datetime | None) -> int | None:
         return None
     if when.tzinfo is None:
         raise malformed("scanned_at: RFC 3339 with an offset")
-    return int(when.timestamp() * 1000)
+    return clock_ms(when)
 
 
 async def _scan_answer(projections: Projections, reply: Reply) -> Answer:

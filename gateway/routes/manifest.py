@@ -23,7 +23,6 @@ from gateway.http import instant
 from gateway.problems import malformed, refused
 from gateway.reached import reached
 from gateway.routes.doors import may_work_here
-from gateway.routes.syncing import note_device
 from gateway.routing import DOORS, Route, ports_of, principal_of
 
 MADE_MAX = 8  # manifests that are kept to be given again
@@ -109,7 +108,6 @@ async def manifest(request: web.Request) -> web.Response:
     event = await ports_of(request).catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)
-    note_device(request, principal)
     await reached(request, event_id)  # if they have not, it is right to the fact that it names
     cursor = request.query.get("cursor")
     if cursor is not None:

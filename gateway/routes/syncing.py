@@ -4,7 +4,6 @@ import hashlib
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -19,6 +18,7 @@ from engine.scan import SyncedScan, SyncView
 from engine.telling import OfflineScan, ScanResult
 from gateway.auth import Principal, forbidden
 from gateway.http import Body, answer, decode, instant, page, page_cursor, page_limit
+from gateway.ports import Ports
 from gateway.problems import malformed, refused
 from gateway.reached import reached
 from gateway.routes.doors import (
@@ -32,12 +32,11 @@ from gateway.routes.doors import (
     supervises,
 )
 from gateway.routing import DOORS, Route, ports_of, principal_of
+from gateway.times import clock_ms, corrected_ms
 
 SCANS_MAX = 5_000
 SCANS_AT_ONCE = 250  # what the sale decides in one turn, so that others are not kept waiting
 BODY_BYTES_MAX = 4 * 1024 * 1024
-BATTERY_HEADER = "Device-Battery"
-QUEUE_HEADER = "Device-Queue"
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Token = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -60,7 +59,9 @@ class ToldScan(Body, frozen=True):
 
 
 class SyncBody(Body, frozen=True):
-    """`sent_at`: by the device's clock, which is corrected by when it arrives."""
+    """`sent_at`: by the device's clock, which is corrected by when it arrives; without, by what was
+    measured when the device last told its time.
+    """
 
     device_id: DeviceId
     scans: Annotated[list[ToldScan], Meta(max_length=SCANS_MAX)]
@@ -127,9 +128,8 @@ async def sync(request: web.Request) -> web.Response:
     event = await ports.catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)
-    note_device(request, principal)
     received_ms = ports.clock.now_ms()
-    offset_ms = received_ms - to_ms(body.sent_at) if body.sent_at is not None else 0
+    offset_ms = await _offset_ms(ports, principal, body)
     told = [_told(principal, scan, offset_ms, received_ms) for scan in body.scans]
     synced: dict[int, SyncedScan] = {}
     in_time = sorted(range(len(told)), key=lambda place: told[place].at_ms)
@@ -142,6 +142,15 @@ async def sync(request: web.Request) -> web.Response:
     return answer(SyncAnswer(results, offset_ms))
 
 
+async def _offset_ms(ports: Ports, principal: Principal, body: SyncBody) -> int:
+    """Of the clock of the device that scanned, which may have told its time in an earlier call."""
+    if body.sent_at is None:
+        return await ports.fleet.offset_ms(body.device_id)
+    if body.device_id == principal.subject and principal.enrolled:
+        return ports.fleet.set_clock(principal.subject, body.sent_at)
+    return ports.clock.now_ms() - clock_ms(body.sent_at)
+
+
 def _told(principal: Principal, scan: ToldScan, offset_ms: int, received_ms: int) -> OfflineScan:
     if (scan.token is UNSET) == (scan.token_hash is UNSET):
         raise malformed("Expected either token or token_hash - at `$.scans`")
@@ -150,8 +159,8 @@ def _told(principal: Principal, scan: ToldScan, offset_ms: int, received_ms: int
         if scan.token is not UNSET
         else bytes.fromhex(str(scan.token_hash))
     )
-    scanned_ms = to_ms(scan.scanned_at)
-    at_ms = min(scanned_ms + offset_ms, received_ms)
+    scanned_ms = clock_ms(scan.scanned_at)
+    at_ms = corrected_ms(scanned_ms, offset_ms, received_ms)
     leaving = _leaving(scan)
     gate = gate_of(principal, scan.gate)
     return OfflineScan(scan.nonce, digest, gate, scanned_ms, at_ms, scan.result, leaving)
@@ -185,28 +194,11 @@ def _result(nonce: str, scan: SyncedScan) -> Result:
     )
 
 
-def note_device(request: web.Request, principal: Principal) -> None:
-    """What an enrolled device tells of itself in its headers; what can't be is passed over."""
-    if not principal.enrolled:
-        return
-    battery = _number(request.headers.get(BATTERY_HEADER), 1.0)
-    queued = _number(request.headers.get(QUEUE_HEADER), 1_000_000.0)
-    if battery is not None or queued is not None:
-        waiting = int(queued) if queued is not None else None
-        ports_of(request).fleet.note(principal.subject, battery, waiting)
-
-
-def _number(text: str | None, most: float) -> float | None:
-    try:
-        number = msgspec.convert(text, Annotated[float, Meta(ge=0, le=most)], strict=False)
-    except msgspec.ValidationError:
-        return None
-    return float(number)
-
-
 async def conflicts(request: web.Request) -> web.Response:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     await may_work_here(request, principal, event_id)
+    if not supervises(principal):
+        raise forbidden("conflicts: for organizers and supervisors' devices")
     event = await ports_of(request).catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)

@@ -3,6 +3,7 @@
 `ask` does what the actor does with a letter: decide, apply, reply.
 """
 
+import hashlib
 import itertools
 from typing import TypeVar
 
@@ -143,7 +144,7 @@ class Stage:
         return next(self.numbers).to_bytes(size)
 
     def key(self) -> c.Key:
-        return c.Key(self.random(16), self.random(16))
+        return c.Key(hashlib.sha256(self.random(16)).digest()[:16], self.random(16))
 
     # Commands, as a gateway would make them.
 

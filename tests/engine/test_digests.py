@@ -1,4 +1,4 @@
-"""A digest leads to its order and number, and to no other, however many there are."""
+"""A digest leads to its order, and to no other, however many there are."""
 
 import random
 
@@ -10,10 +10,10 @@ from tests.engine.stage import EVENT
 def test_digests_are_found_until_they_are_removed() -> None:
     chance = random.Random(0)
     digests, wanted = Digests(EVENT), {}
-    for number in range(20_000):
+    for _ in range(20_000):
         order_random, digest = chance.randbytes(10), chance.randbytes(16)
-        digests.add(digest, order_random, number)
-        wanted[digest] = (ids.order_id(EVENT, order_random), number)
+        digests.add(digest, order_random)
+        wanted[digest] = ids.order_id(EVENT, order_random)
     assert len(digests) == len(wanted)
     assert {digest: digests.find(digest) for digest in wanted} == wanted
     for digest in list(wanted)[::2]:
@@ -26,17 +26,34 @@ def test_digests_are_found_until_they_are_removed() -> None:
 
 def test_bytes_that_look_like_a_digest_across_two_rows_are_none() -> None:
     digests = Digests(EVENT)
-    digests.add(bytes(16), bytes(9) + b"\1")
-    digests.add(b"\0" * 15 + b"\2", bytes(10), 7)
-    assert digests.find(bytes(16)) == (ids.order_id(EVENT, bytes(9) + b"\1"), 0)
-    assert digests.find(b"\0" * 15 + b"\2") == (ids.order_id(EVENT, bytes(10)), 7)
-    assert digests.find(b"\0" * 14 + b"\1\0") is None
-    digests.remove(bytes(16))
-    assert digests.find(bytes(16)) is None
-    assert digests.find(b"\0" * 15 + b"\2") == (ids.order_id(EVENT, bytes(10)), 7)
+    digests.add(bytes(14), bytes(9) + b"\1")
+    digests.add(b"\0" * 13 + b"\2", bytes(10))
+    assert digests.find(bytes(14)) == ids.order_id(EVENT, bytes(9) + b"\1")
+    assert digests.find(b"\0" * 13 + b"\2") == ids.order_id(EVENT, bytes(10))
+    assert digests.find(b"\0" * 12 + b"\1\0") is None
+    digests.remove(bytes(14))
+    assert digests.find(bytes(14)) is None
+    assert digests.find(b"\0" * 13 + b"\2") == ids.order_id(EVENT, bytes(10))
 
 
 def test_of_a_longer_digest_the_first_bytes_count() -> None:
     digests = Digests(EVENT)
-    digests.add(bytes(range(32)), bytes(10), 3)
-    assert digests.find(bytes(range(32))) == (ids.order_id(EVENT, bytes(10)), 3)
+    digests.add(bytes(range(32)), bytes(10))
+    assert digests.find(bytes(range(32))) == ids.order_id(EVENT, bytes(10))
+
+
+def test_many_at_once_are_found_as_if_they_came_one_by_one() -> None:
+    chance = random.Random(1)
+    at_once, one_by_one = Digests(EVENT), Digests(EVENT)
+    rows: dict[int, list[bytes]] = {}
+    for number in range(5_000):
+        order_random, digest = chance.randbytes(10), chance.randbytes(16)
+        one_by_one.add(digest, order_random)
+        if number < 100:
+            at_once.add(digest, order_random)
+        else:
+            bucket = int.from_bytes(digest[:2], "big") >> 3
+            rows.setdefault(bucket, []).append(digest[2:14] + order_random)
+    at_once.fill(rows.items())
+    assert at_once._rows_by_bucket == one_by_one._rows_by_bucket
+    assert len(at_once) == len(one_by_one)

@@ -136,10 +136,12 @@ async def test_who_was_seen_is_written_down_and_what_it_told_of_itself(
 ) -> None:
     await fleet.check("dev_a")
     await fleet.check("dev_b")
-    fleet.note("dev_b", 0.5, 12)
+    fleet.hear("dev_b", {"Device-Battery": "0.5", "Device-Queue": "12"})
+    fleet.hear("dev_b", {"Device-Battery": "much", "Device-Clock": "1970-01-01T00:01:00Z"})
     await fleet.poll()
     assert books.noted.keys() == {"dev_a", "dev_b"}
-    assert (books.noted["dev_b"].battery, books.noted["dev_b"].queued) == (0.5, 12)
+    told = books.noted["dev_b"]
+    assert (told.battery, told.queued, told.clock_offset_ms) == (0.5, 12, 40_000)
 
 
 def test_codes_and_keys_are_of_one_device_and_event_and_of_this_secret() -> None:

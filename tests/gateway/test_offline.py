@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.gateway.test_devices import enrolled
 from tests.server import Server
 from tests.shop import Answer, Shop
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -143,6 +145,48 @@ async def test_a_devices_clock_is_corrected_and_both_times_are_kept(shop: Shop) 
     assert lines["fast"]["outcome"] == "recorded"
     received_at = datetime.fromisoformat(lines["ahead"]["checked_in_at"])
     assert datetime.fromisoformat(lines["ahead"]["corrected_at"]) <= received_at
+
+
+async def test_a_clock_beyond_all_calendars_stops_nobody(shop: Shop) -> None:
+    event_id, (tier_id,) = await shop.on_sale()
+    tickets = (await shop.bought(event_id, tier_id, 4))["tickets"]
+    clocks = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+    for sent_at, scanned_at in itertools.product(clocks, clocks):
+        token = tickets.pop()["token"]
+        scan = {**told(token, now()), "scanned_at": scanned_at}
+        assert await outcomes(shop, event_id, "d1", scan, sent_at=sent_at) == ["recorded"]
+        more = {"scanned_at": scanned_at, "sent_at": sent_at}
+        online = await shop.scan(event_id, token, device="d2", **more)
+        assert online.body["result"] == "ALREADY_ADMITTED"
+    assert await conflicts(shop, event_id) == []  # the tables have come so far
+
+
+async def test_a_clock_that_was_told_once_corrects_what_comes_later(shop: Shop) -> None:
+    event_id, (tier_id,) = await shop.on_sale()
+    (ticket,) = (await shop.bought(event_id, tier_id))["tickets"]
+    device, hour = await enrolled(shop, event_id), timedelta(hours=1)
+    headers = {"Device-Clock": (now() - hour).isoformat(), "Device-Battery": "0.7"}
+    path, token = f"/v1/events/{event_id}", device["token"]
+    await shop.call("GET", f"{path}/doors", token=token, headers=headers)
+    scan = told(ticket["token"], now() - hour, "n1")
+    online = {"token": ticket["token"], "nonce": "n2", "scanned_at": scan["scanned_at"]}
+    await shop.call("POST", f"{path}/checkins", online, token=token)
+    body = {"device_id": device["device_id"], "scans": [scan]}
+    answer = await shop.call("POST", f"{path}/checkins/sync", body, token=token)
+    assert abs(answer.body["clock_offset_ms"] - 3_600_000) < 60_000
+    await conflicts(shop, event_id)
+    history = await shop.organize("GET", f"{path}/checkins")
+    for line in history.body["items"]:
+        behind = datetime.fromisoformat(line["corrected_at"]) - datetime.fromisoformat(
+            line["scanned_at"]
+        )
+        assert abs(behind - hour) < MINUTE
+
+    async def written_down() -> bool:
+        (listed,) = (await shop.organize("GET", f"{path}/devices")).body["items"]
+        return bool(listed["battery"] == 0.7 and listed["clock_offset_ms"])
+
+    await until(written_down)
 
 
 async def test_a_refund_splits_the_scans_into_those_before_and_after(shop: Shop) -> None:

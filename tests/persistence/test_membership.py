@@ -153,6 +153,29 @@ async def test_what_a_living_node_owns_is_not_taken(join: Join, pool: asyncpg.Po
     assert (taken.epoch, taken.last_seq) == (granted.epoch + 1, granted.last_seq)
 
 
+async def test_an_owner_that_renewed_while_another_was_taking_over_keeps_its_shard(
+    join: Join, pool: asyncpg.Pool
+) -> None:
+    """It trusts its memory again: who waited at its append to take over must look anew."""
+    one, two = join("one"), join("two")
+    for process in (one, two):
+        await process.membership.renew(willing=True)
+    granted = await one.grant()
+    await two.take(OTHER_SHARD)  # it has a connection
+    await end_lease(pool, "one")
+    async with pool.acquire() as appending, appending.transaction():
+        await appending.execute("UPDATE shards SET last_seq = last_seq WHERE shard_id = $1", SHARD)
+        taking = asyncio.create_task(two.take(SHARD))
+        await until(lambda: _somebody_waits(pool))
+        assert (await one.membership.renew(willing=True)).accepted
+    assert await taking == []
+    assert (await one.grant()).epoch == granted.epoch + 1
+
+
+async def _somebody_waits(pool: asyncpg.Pool) -> bool:
+    return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
 async def test_of_two_that_take_at_once_one_gets_it(join: Join, pool: asyncpg.Pool) -> None:
     """Also where neither has written a row for the shard yet, and after a death."""
     one, two = join("one"), join("two")

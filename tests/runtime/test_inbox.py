@@ -57,6 +57,13 @@ def test_what_was_decided_before_us_is_passed_on_though_we_have_not_read_it_yet(
     assert inbox.progress() == Consumed("2-0", (("3-0", (0,)),))
 
 
+def test_what_a_stream_that_was_emptied_has_lost_is_not_passed_on_for_ever() -> None:
+    inbox = Inbox(Consumed("1-0", (("9-0", (0,)), ("10-1", (0,)), ("20-0", (1,)))))
+    inbox.open(parcel("10-2", 1))
+    inbox.decide(("10-2", 0))
+    assert inbox.progress() == Consumed("10-2", (("20-0", (1,)),))
+
+
 def test_what_was_put_back_is_not_consumed() -> None:
     inbox = Inbox(Consumed())
     inbox.open(parcel("1-0", 1))

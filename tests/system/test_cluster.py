@@ -345,7 +345,8 @@ async def test_without_postgres_all_say_at_once_that_they_cannot_and_come_back_b
         os.kill((await cluster.postgres_pids())[0], signal.SIGQUIT)
         await until(lambda: _refuses(shops[1], on_sale))  # its end takes a moment
         await _says_it_cannot(shops[1], on_sale, first_within_s=5.5)
-        assert not await _is_ready(session, engine)
+        for name in NODES:
+            assert not await _is_ready(session, cluster.nodes[name])
         await cluster.postgres.stop()
         await cluster.postgres.start()
         await until(lambda: _sells(shops[0], on_sale))
