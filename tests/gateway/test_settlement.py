@@ -1,4 +1,4 @@
-"""What an event has taken, given back and kept, as its organizer reads it, and as fsck checks it."""
+"""What an event has taken, given back and kept, as its organizer and fsck see it."""
 
 import csv
 import io
