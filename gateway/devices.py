@@ -36,9 +36,9 @@ QUIET_S = 60.0  # then a device is not asked about any more until it comes again
 KNOWN_MAX = 20_000
 _CODE_BYTES = 10  # 80 random bits: nobody guesses that
 _GROUP = 4
-BATTERY_HEADER = "Device-Battery"
-QUEUE_HEADER = "Device-Queue"
-CLOCK_HEADER = "Device-Clock"
+BATTERY_HEADER = "device-battery"
+QUEUE_HEADER = "device-queue"
+CLOCK_HEADER = "device-clock"
 
 _battery = Annotated[float, Meta(ge=0, le=1)]
 _queued = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -142,7 +142,10 @@ class Fleet:
         self._good_until_s[device_id] = asked_s + GOOD_S
 
     def hear(self, device_id: str, headers: Mapping[str, str]) -> None:
-        """What a device that may work tells of itself; what can't be is passed over."""
+        """What a device that may work tells of itself; what can't be is passed over.
+
+        `headers` are found by their names in lower case.
+        """
         battery, queued = headers.get(BATTERY_HEADER), headers.get(QUEUE_HEADER)
         clock = headers.get(CLOCK_HEADER)
         if battery is None and queued is None and clock is None:
@@ -160,12 +163,10 @@ class Fleet:
 
     async def offset_ms(self, device_id: str) -> int:
         """As measured last, wherever that was; 0 where it has never been."""
-        known = self._offset_ms.get(device_id)
-        if known is None:
-            device = await self.books.device(device_id)
-            known = (device.clock_offset_ms if device is not None else None) or 0
-            self._offset_ms[device_id] = known
-        return known
+        if device_id in self._offset_ms:
+            return self._offset_ms[device_id]
+        device = await self.books.device(device_id)
+        return (device.clock_offset_ms if device is not None else None) or 0
 
     def known_offset_ms(self, device_id: str) -> int:
         """As far as this process knows."""
