@@ -38,6 +38,7 @@ from persistence.search.postgres import SESSION
 from persistence.search.showing import CatalogueShowings
 from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending
+from persistence.settlement import Settlements
 from persistence.snapshots import RedisSaleViews
 from persistence.tokens import Tokens
 
@@ -89,6 +90,7 @@ async def start_gateway(
             Intents(pool),
             Refunds(pool),
         ),
+        settlements=Settlements(pool),
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),
