@@ -5,6 +5,7 @@ every sale again within seconds, every client gets a definite answer, and nothin
 """
 
 import asyncio
+from contextlib import suppress
 from random import Random
 
 from engine import commands as c
@@ -61,9 +62,9 @@ class Simulation:
         """Raises AssertionError, or what else came of it, where a promise was broken."""
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.get_loop().set_exception_handler(self._escaped)
-            runner.run(self._run())
-        if self.failures:
-            raise self.failures[0]
+            with suppress(asyncio.CancelledError):
+                runner.run(self._run())
+        self._raise_failures()
 
     def _escaped(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -78,10 +79,15 @@ class Simulation:
             self._fail(error)
 
     def _fail(self, error: BaseException | None) -> None:
+        """The world ends at once: where no node is left, clients would insist for ever."""
         if error is not None:
             self.failures.append(error)
+            self._living.cancel()
 
     async def _run(self) -> None:
+        living = asyncio.current_task()
+        assert living is not None
+        self._living = living
         weather = self._weather = Weather(self.swarm, self._random, self.story)
         witness = self._witness = Witness(self.story, SHARDS)
         servers = self.servers = Servers(weather)
