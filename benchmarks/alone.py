@@ -24,10 +24,11 @@ from engine.runtime.mailbox import LocalMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import NodeName, PostgresJournal
 from persistence.migrations import prepare
-from persistence.snapshots import PostgresSnapshots, RedisSnapshots, Snapshots
+from persistence.snapshots import RedisSnapshots, Snapshots
 
 EVENT_ID, TIER_ID = "evt_00000000000000aa", "tier_floor"
 PLACES = 1 << 40

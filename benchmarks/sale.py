@@ -29,10 +29,11 @@ from engine.runtime.ports import Batch, Grant
 from engine.runtime.saving import ENTITIES_MAX
 from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import NodeName, PostgresJournal
 from persistence.migrations import prepare
-from persistence.snapshots import PostgresSnapshots, RedisSnapshots, Snapshots, snapshot_key
+from persistence.snapshots import RedisSnapshots, Snapshots, snapshot_key
 from persistence.streams import connect
 
 TICKETS = 100_000

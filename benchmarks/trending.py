@@ -52,8 +52,7 @@ async def _projected(connection: Connection, trends: bool) -> float:
                 fold.take(entry)
             if not trends:
                 fold.confirmed_in.clear()
-            for statement, columns in fold.statements():
-                await connection.execute(statement, *columns)
+            await fold.write(connection)
     return (_cpu_us(backend) + time.process_time() * 1e6 - began) / ORDERS
 
 

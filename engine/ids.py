@@ -41,6 +41,15 @@ def order_id(event: str, random: bytes) -> str:
     return ORDER_MARK + event[4:] + random.hex()
 
 
+def range_of(prefix: str, owner: str) -> tuple[str, str]:
+    """The ids of that kind that name this event, or this order: from the first, up to the second.
+
+    In any collation, as all of a kind are equally long, in lower-case hexadecimal.
+    """
+    first = prefix + owner[4:]
+    return first, first + "g"  # what comes after every hexadecimal digit
+
+
 def order_random(order: str) -> bytes:
     """What an order's id does not share with those of its event's other orders."""
     return bytes.fromhex(order[20:])

@@ -54,7 +54,15 @@ TRUTH = (
     *("mails", "mailings", "webhook_endpoints", "webhook_deliveries"),
 )
 DERIVED = (
-    *("snapshots", "projection_offsets", "orders", "order_items", "payments", "refunds"),
+    *(
+        "snapshots",
+        "snapshot_pieces",
+        "projection_offsets",
+        "orders",
+        "order_items",
+        "payments",
+        "refunds",
+    ),
     *("tickets", "checkins", "waitlist", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
     *("trending_hours", "token_changes", "token_changes_forgotten"),

@@ -3,7 +3,6 @@
 They are read as they are stored, broken ones too, to be held against a replay of the journal.
 """
 
-import zlib
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import cast
@@ -15,9 +14,9 @@ from redis.asyncio import Redis
 
 from engine import snapshot
 from engine.state import State
+from persistence.durable_snapshots import stored_of
 from persistence.snapshots import (
     META,
-    decode_entities,
     decode_meta,
     decode_view,
     snapshot_key,
@@ -97,18 +96,12 @@ def _view(packed: bytes) -> Copy:
 
 
 async def from_postgres(connection: asyncpg.Connection, shard_id: int, sale_id: str) -> list[Copy]:
-    row = await connection.fetchrow(
-        "SELECT shard_id, epoch, seq, journal_seq, entities, crc FROM snapshots WHERE sale_id = $1",
-        sale_id,
-    )
-    if row is None:
+    stored = await stored_of(connection, sale_id)
+    if stored is None:
         return []
-    if row["shard_id"] != shard_id:
-        return [Copy(Kind.DURABLE, broken=f"names shard {row['shard_id']}")]
-    if zlib.crc32(row["entities"]) != row["crc"]:
-        return [Copy(Kind.DURABLE, broken="does not have its checksum")]
-    try:
-        entities = decode_entities(row["entities"])
-    except msgspec.DecodeError:
-        return [Copy(Kind.DURABLE, broken="can't be read")]
-    return [Copy(Kind.DURABLE, row["seq"], (row["epoch"], row["journal_seq"]), entities)]
+    if stored.shard_id != shard_id:
+        return [Copy(Kind.DURABLE, broken=f"names shard {stored.shard_id}")]
+    if stored.broken is not None:
+        return [Copy(Kind.DURABLE, broken=stored.broken)]
+    written = (stored.epoch, stored.journal_seq)
+    return [Copy(Kind.DURABLE, stored.seq, written, stored.entities)]

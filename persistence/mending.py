@@ -11,13 +11,14 @@ from redis.asyncio import Redis
 
 from engine.facts import Entry, Item
 from persistence.copies import Kind
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.history import History
 from persistence.journal import decode
 from persistence.projected import TABLES, Table
 from persistence.projector import LOCK, Fold
 from persistence.reckoning import Reckoning
 from persistence.servers import ToolError
-from persistence.snapshots import PostgresSnapshots, snapshot_key, view_key
+from persistence.snapshots import snapshot_key, view_key
 from persistence.strangers import Stranger
 from persistence.waitlists import Row
 
@@ -55,7 +56,8 @@ class Mender:
         await self._redis.delete(key(shard_id, sale_id))
 
     async def _delete_durable(self, sale_id: str) -> None:
-        await self._connection.execute("DELETE FROM snapshots WHERE sale_id = $1", sale_id)
+        for table in ("snapshots", "snapshot_pieces"):
+            await self._connection.execute(f"DELETE FROM {table} WHERE sale_id = $1", sale_id)
 
     async def remove(self, stranger: Stranger) -> None:
         if stranger.key is not None:
@@ -110,5 +112,4 @@ class Mender:
         for entry in entries:
             fold.take(entry)
         fold.confirmed_in.clear()  # who was there an hour ago is not counted again
-        for statement, columns in fold.statements():
-            await self._connection.execute(statement, *columns)
+        await fold.write(self._connection)

@@ -1,7 +1,6 @@
 """The projected tables as they are checked: what they hold of a sale, and what they must hold.
 
-Ids carry their sale, so the rows of a sale are a range of each primary key, in any collation: all
-ids of a kind are equally long, in lower-case hexadecimal.
+Ids carry their sale, so the rows of a sale are a range of each primary key.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 from msgspec import Struct
 
+from engine import ids
 from engine.catalogue import from_ms
 from persistence.recount import Order, Recount, Ticket
 from persistence.recount_scans import Scan
@@ -43,8 +43,7 @@ class Table(Struct, frozen=True):
     def bounds(self, sale_id: str) -> tuple[str, ...]:
         if self.prefix is None:
             return (sale_id,)
-        first = self.prefix + sale_id.removeprefix("evt_")
-        return first, first + "g"  # what comes after every hexadecimal digit
+        return ids.range_of(self.prefix, sale_id)
 
     @property
     def sale(self) -> str:

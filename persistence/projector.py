@@ -7,8 +7,9 @@ tables, one projector at a time (an advisory lock); others wait until that one i
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -25,11 +26,14 @@ from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.outgoing.feeding import feed
-from persistence.projector_statements import STATEMENTS
+from persistence.projector_statements import COPIED, STATEMENTS
+from persistence.transactions import Connection
 from persistence.waitlists import Row, WaitlistFold, known
 
 ROWS_MAX = 200
-IDLE_S = 0.05
+# Under load a large piece costs less than many small ones, and nobody misses a quarter of a second.
+IDLE_S, BUSY_S = 0.05, 0.25
+BUSY_ROWS = 10
 LOCK = 7_308_052_001  # an arbitrary number that is the projector's
 
 Heal = Callable[[asyncpg.Connection, str, Configured], Awaitable[None]]
@@ -69,11 +73,14 @@ class Projector:
     def __init__(self, connection: asyncpg.Connection, heal: Heal) -> None:
         self._connection = connection
         self._heal = heal
+        self._read_rows = 0  # all told
 
     async def run(self) -> None:
         while True:
+            before = self._read_rows
             behind = await self.step()
-            await asyncio.sleep(0 if behind else IDLE_S)
+            busy = self._read_rows - before > BUSY_ROWS
+            await asyncio.sleep(0 if behind else BUSY_S if busy else IDLE_S)
 
     async def step(self) -> int:
         """Project the next piece of every shard that is behind; how many batches are left."""
@@ -81,6 +88,7 @@ class Projector:
         done = 0
         for row in behind:
             done += await self._project(row["shard_id"], row["seq"])
+        self._read_rows += done
         lag: int = sum(row["lag"] for row in behind)
         return lag - done
 
@@ -93,8 +101,7 @@ class Projector:
             fold = Fold(await self._items(entries), waiting, received)
             for entry in entries:
                 fold.take(entry)
-            for statement, columns in fold.statements():
-                await self._connection.execute(statement, *columns)
+            await fold.write(self._connection)
             for event_id, fact in fold.configured:
                 await self._heal(self._connection, event_id, fact)
             await feed(self._connection, entries)
@@ -106,6 +113,8 @@ class Projector:
         placed = {e.fact.order_id for e in entries if isinstance(e.fact, f.OrderPlaced)}
         needed = (f.OrderConfirmed, f.OrderCancelled, f.OrderRefunded)
         spoken_of = {e.fact.order_id for e in entries if isinstance(e.fact, needed)}
+        if spoken_of <= placed:
+            return {}
         rows = await self._connection.fetch(
             "SELECT order_id, tier_id, quantity, unit_price_minor FROM order_items"
             " WHERE order_id = ANY($1) ORDER BY order_id, position",
@@ -129,7 +138,9 @@ class Fold:
         self._items = items_by_order
         self._tier_by_received = tier_by_received
         self._waitlist = WaitlistFold(row_by_entry)
-        self._tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in STATEMENTS}
+        self._tables: dict[str, list[tuple[Any, ...]]] = {
+            name: [] for name in (*COPIED, *STATEMENTS)
+        }
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
@@ -141,7 +152,8 @@ class Fold:
         self.confirmed_in: Counter[tuple[datetime, str]] = Counter()
         self.configured: list[tuple[str, Configured]] = []
 
-    def statements(self) -> Iterable[tuple[str, list[list[Any]]]]:
+    async def write(self, connection: Connection) -> None:
+        """In a transaction."""
         tables = self._tables
         tables["status"] = [(key, *change) for key, change in self._status.items()]
         tables["refunded"] = list(self._refunded.items())
@@ -154,9 +166,12 @@ class Fold:
         tables["waitlist"] = self._waitlist.rows()
         tables["reached"] = list(self._reached.items())
         tables["trending"] = [(*key, tickets) for key, tickets in self.confirmed_in.items()]
+        for name, columns in COPIED.items():
+            if rows := tables[name]:
+                await connection.copy_records_to_table(name, records=rows, columns=columns)
         for name, statement in STATEMENTS.items():
             if tables[name]:
-                yield statement, [list(column) for column in zip(*tables[name], strict=True)]
+                await connection.execute(statement, *map(list, zip(*tables[name], strict=True)))
 
     def take(self, entry: f.Entry) -> None:
         fact, event_id, at = entry.fact, entry.sale_id, _instant(entry.at_ms)
@@ -219,6 +234,7 @@ class Fold:
                 fact.order_id,
                 event_id,
                 fact.buyer_id,
+                OrderStatus.PENDING,
                 fact.currency,
                 total_minor(fact.items),
                 _instant(fact.placed_at_ms),
@@ -228,7 +244,7 @@ class Fold:
         )
         for position, item in enumerate(fact.items):
             row = (fact.order_id, position, item.tier_id, item.quantity, item.unit_price_minor)
-            self._tables["items"].append(row)
+            self._tables["order_items"].append(row)
         self._count(event_id, fact.order_id, held=+1)
 
     def _confirmed(self, event_id: str, fact: f.OrderConfirmed, at: datetime) -> None:
@@ -241,8 +257,13 @@ class Fold:
             self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
         tiers = self._tier_by_number(fact.order_id)
         for number, (tier_id, token) in enumerate(zip(tiers, fact.tokens, strict=True)):
-            row = (fact.order_id, number, event_id, tier_id, token_digest(token), at)
-            self._tables["tickets"].append(row)
+            self._issued((fact.order_id, number), event_id, tier_id, token, at)
+
+    def _issued(
+        self, ticket: tuple[str, int], event_id: str, tier_id: str, token: bytes, at: datetime
+    ) -> None:
+        row = (*ticket, event_id, tier_id, token_digest(token), TicketStatus.VALID, at)
+        self._tables["tickets"].append(row)
 
     def _tier_by_number(self, order_id: str) -> list[str]:
         return [i.tier_id for i in self._items[order_id] for _ in range(i.quantity)]
@@ -266,7 +287,7 @@ class Fold:
     def _transferred(self, event_id: str, fact: f.TicketTransferred, at: datetime) -> None:
         new = (fact.order_id, fact.new_number)
         self._tier_by_received[new] = fact.tier_id
-        self._tables["tickets"].append((*new, event_id, fact.tier_id, token_digest(fact.token), at))
+        self._issued(new, event_id, fact.tier_id, fact.token, at)
         self._tables["named"].append((*new, fact.sealed))
         self._tables["received"].append((*new, fact.number, fact.holder_id))
         self._tables["transferred"].append((fact.order_id, fact.number))
@@ -347,5 +368,6 @@ class Fold:
             self._sold[event_id, item.tier_id] += sold * item.quantity
 
 
+@lru_cache(maxsize=1_000)  # a batch is decided at one instant
 def _instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,9 +1,32 @@
-"""What the projector writes: a statement a kind of row, whose columns come as arrays."""
+"""What the projector writes: new rows by COPY, and a statement for each kind of change.
+
+In the order of execution: rows exist before anything is said of them.
+"""
 
 from persistence import transfers
 from persistence.waitlists import WRITE as WRITE_WAITLIST
 
-# In the order of execution: rows exist before anything is said of them.
+# The columns of new rows, by table.
+COPIED: dict[str, tuple[str, ...]] = {
+    "orders": (
+        *("order_id", "event_id", "buyer_id", "status", "currency", "total_minor"),
+        *("placed_at", "expires_at", "sealed"),
+    ),
+    "order_items": ("order_id", "position", "tier_id", "quantity", "unit_price_minor"),
+    "payments": (
+        *("payment_id", "order_id", "event_id", "method", "amount_minor", "status", "seq"),
+    ),
+    "tickets": (
+        *("order_id", "number", "event_id", "tier_id", "token_digest", "status", "issued_at"),
+    ),
+    "checkins": (
+        *("event_id", "seq", "device_id", "nonce", "token_digest", "order_id", "number"),
+        *("tier_id", "gate", "result", "reason", "override_reason", "scanned_at", "decided_at"),
+        *("outcome", "told", "corrected_at", "contested", "leaving", "visit"),
+    ),
+}
+
+# Changes, whose columns come as arrays.
 STATEMENTS: dict[str, str] = {
     "quantities": """
         INSERT INTO tier_counters (tier_id, event_id, quantity, held, sold)
@@ -13,35 +36,12 @@ STATEMENTS: dict[str, str] = {
         ORDER BY tier_id, n DESC
         ON CONFLICT (tier_id) DO UPDATE SET quantity = excluded.quantity
         """,
-    "orders": """
-        INSERT INTO orders (order_id, event_id, buyer_id, status, currency, total_minor,
-                            placed_at, expires_at, sealed)
-        SELECT order_id, event_id, buyer_id, 'PENDING', currency, total, placed, expires, sealed
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                    $6::timestamptz[], $7::timestamptz[], $8::bytea[])
-            AS t (order_id, event_id, buyer_id, currency, total, placed, expires, sealed)
-        """,
-    "items": """
-        INSERT INTO order_items (order_id, position, tier_id, quantity, unit_price_minor)
-        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[])
-        """,
-    "payments": """
-        INSERT INTO payments (payment_id, order_id, event_id, method, amount_minor, status, seq)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[], $7::bigint[])
-        """,
     "paid": """
         UPDATE payments SET status = t.status
         FROM (SELECT DISTINCT ON (payment_id) payment_id, status
               FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (payment_id, status, n)
               ORDER BY payment_id, n DESC) t
         WHERE payments.payment_id = t.payment_id
-        """,
-    "tickets": """
-        INSERT INTO tickets (order_id, number, event_id, tier_id, token_digest, status, issued_at)
-        SELECT order_id, number, event_id, tier_id, digest, 'VALID', issued
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[])
-            AS t (order_id, number, event_id, tier_id, digest, issued)
         """,
     "tokens": """
         UPDATE tickets SET token_digest = t.digest
@@ -98,16 +98,6 @@ STATEMENTS: dict[str, str] = {
             ) THEN orders.status ELSE 'REFUNDED' END
         FROM unnest($1::text[], $2::bigint[]) AS t (order_id, amount)
         WHERE orders.order_id = t.order_id
-        """,
-    "checkins": """
-        INSERT INTO checkins (event_id, seq, device_id, nonce, token_digest, order_id, number,
-                              tier_id, gate, result, reason, override_reason, scanned_at,
-                              decided_at, outcome, told, corrected_at, contested, leaving, visit)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[],
-                             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
-                             $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                             $15::text[], $16::text[], $17::timestamptz[], $18::boolean[],
-                             $19::boolean[], $20::boolean[])
         """,
     "displaced": """
         UPDATE checkins SET displaced = true

@@ -39,7 +39,8 @@ _ITEMS = """
 SELECT tier_id, quantity, unit_price_minor FROM order_items WHERE order_id = $1 ORDER BY position
 """
 _PAYMENTS = """
-SELECT payment_id, method, amount_minor, status FROM payments WHERE order_id = $1 ORDER BY seq
+SELECT payment_id, method, amount_minor, status FROM payments
+WHERE payment_id >= $1 AND payment_id < $2 ORDER BY seq
 """
 _REFUNDS = """
 SELECT refund_id, payment_id, amount_minor, status FROM refunds WHERE order_id = $1 ORDER BY seq
@@ -135,8 +136,9 @@ class Projections:
             rows = await connection.fetch(
                 "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
                 " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
-                " WHERE event_id = $1 AND order_id > $2 ORDER BY order_id LIMIT $3",
-                event_id,
+                " WHERE order_id >= $1 AND order_id < $2 AND order_id > $3"
+                " ORDER BY order_id LIMIT $4",
+                *ids.range_of("ord_", event_id),
                 after,
                 limit,
             )
@@ -153,7 +155,7 @@ class Projections:
             if row is None or row["status"] != OrderStatus.CANCELLED:
                 return OrderOnFile(seq or 0, row is not None, None)
             lines = await connection.fetch(_ITEMS, order_id)
-            payments = await connection.fetch(_PAYMENTS, order_id)
+            payments = await connection.fetch(_PAYMENTS, *ids.range_of("pay_", order_id))
             refunds = await connection.fetch(_REFUNDS, order_id)
         found = ArchivedOrder(
             order_id,
@@ -212,9 +214,9 @@ class Projections:
                 "SELECT t.order_id, t.number, o.buyer_id, t.tier_id, coalesce(r.name, ''),"
                 " t.status, t.issued_at, t.checked_in_at, o.sealed, t.sealed"
                 " FROM tickets t JOIN orders o USING (order_id) LEFT JOIN tiers r USING (tier_id)"
-                " WHERE t.event_id = $1 AND (t.order_id, t.number) > ($2, $3)"
-                " ORDER BY t.order_id, t.number LIMIT $4",
-                event_id,
+                " WHERE t.order_id >= $1 AND t.order_id < $2 AND (t.order_id, t.number) > ($3, $4)"
+                " ORDER BY t.order_id, t.number LIMIT $5",
+                *ids.range_of("ord_", event_id),
                 clean(after[0]),
                 after[1],
                 limit,

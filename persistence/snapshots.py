@@ -13,9 +13,9 @@ All keys of a sale carry its shard as a hash tag, so that nothing crosses slots 
 import asyncio
 import time
 import zlib
+from collections.abc import AsyncIterator
 from typing import cast
 
-import asyncpg
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,15 +24,17 @@ from engine.ids import shard_of
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Grant, Snapshot, SnapshotDelta, StoreUnavailable
 from engine.state import SaleView
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.transactions import AWAY
 
 META = b"meta"
 _SCAN_COUNT = 1_000
+_PIECE = 500  # entities of a snapshot that is copied beside a sale
+_COPY_TTL_MS = 600_000
 _CRC_BYTES = 4
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_view = msgspec.msgpack.Decoder(SaleView).decode
-decode_entities = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
 # entities when whole, ttl_ms, view, as MessagePack the list of all entities' fields, checksums and
@@ -144,18 +146,18 @@ class RedisSnapshots:
             return None
         return await asyncio.to_thread(whole, shard_id, sale_id, stored)
 
-    async def copied(self, shard_id: int, sale_id: str) -> Snapshot | None:
-        """What is stored now, read at leisure from a copy, so that nothing waits for it."""
+    async def copied(self, shard_id: int, sale_id: str) -> "Copied | None":
+        """What is stored now, if it is whole: a copy, read at leisure, so that nothing waits."""
         key = snapshot_key(shard_id, sale_id)
         copy = f"{key}:copy"
         try:
             await self._redis.copy(key, copy, replace=True)
-            await self._redis.pexpire(copy, 60_000)
-            stored = await self._scan(copy)
-            await self._redis.delete(copy)
+            await self._redis.pexpire(copy, _COPY_TTL_MS)
+            packed = await self._redis.hget(copy, "meta")
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
-        return await asyncio.to_thread(whole, shard_id, sale_id, stored)
+        meta = decode_meta(packed) if packed is not None else None
+        return Copied(self._redis, copy, meta) if meta is not None and meta.whole else None
 
     async def _scan(self, key: str) -> dict[bytes, bytes]:
         stored: dict[bytes, bytes] = {}
@@ -164,6 +166,47 @@ class RedisSnapshots:
             cursor, some = await self._redis.hscan(key, max(cursor, 0), count=_SCAN_COUNT)
             stored |= cast(dict[bytes, bytes], some)
         return stored
+
+
+class Copied:
+    """A snapshot's copy in Redis. Whether it agrees with its checksums is known at its end."""
+
+    def __init__(self, redis: Redis, key: str, meta: _Meta) -> None:
+        self._redis = redis
+        self._key = key
+        self.meta = meta
+        self._xor = 0
+        self._sound = True
+        self._seen: set[bytes] = {META}
+
+    async def pieces(self) -> AsyncIterator[dict[str, bytes]]:
+        """Bounded: what a piece may cost the loop is a few milliseconds."""
+        cursor = -1
+        try:
+            while cursor:
+                cursor, some = await self._redis.hscan(self._key, max(cursor, 0), count=_PIECE)
+                yield self._taken(cast(dict[bytes, bytes], some))
+            await self._redis.unlink(self._key)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable from error
+
+    def _taken(self, stored: dict[bytes, bytes]) -> dict[str, bytes]:
+        """A scan may tell an entity twice."""
+        fresh = [name for name in stored if name not in self._seen]
+        self._seen.update(fresh)
+        entities = {}
+        for name in fresh:
+            value = stored[name]
+            entity = entities[name.decode()] = value[_CRC_BYTES:]
+            crc = int.from_bytes(value[:_CRC_BYTES], "big")
+            self._xor ^= crc
+            self._sound = self._sound and zlib.crc32(entity) == crc
+        return entities
+
+    @property
+    def agrees(self) -> bool:
+        told = (self.meta.count, self.meta.xor & 0xFFFFFFFF)
+        return self._sound and told == (len(self._seen) - 1, self._xor)
 
 
 def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
@@ -184,71 +227,6 @@ def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot |
     return Snapshot(
         sale_id, shard_id, meta.epoch, meta.seq, meta.journal_seq, entities, incremental=True
     )
-
-
-class PostgresSnapshots:
-    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
-        self._pool = pool
-
-    async def keep(self, snapshot: Snapshot) -> None:
-        entities = await asyncio.to_thread(_encode, snapshot.entities)
-        try:
-            await self._pool.execute(
-                """
-                INSERT INTO snapshots (sale_id, shard_id, epoch, seq, journal_seq, entities, crc)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
-                ON CONFLICT (sale_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
-                    journal_seq = excluded.journal_seq, entities = excluded.entities,
-                    crc = excluded.crc, taken_at = now()
-                WHERE snapshots.seq < excluded.seq
-                """,
-                snapshot.sale_id,
-                snapshot.shard_id,
-                snapshot.epoch,
-                snapshot.seq,
-                snapshot.journal_seq,
-                entities,
-                zlib.crc32(entities),
-            )
-        except AWAY as error:
-            raise StoreUnavailable from error
-
-    async def load(self, sale_id: str) -> Snapshot | None:
-        row = await self._pool.fetchrow(
-            "SELECT shard_id, epoch, seq, journal_seq, entities, crc FROM snapshots"
-            " WHERE sale_id = $1",
-            sale_id,
-        )
-        if row is None or zlib.crc32(row["entities"]) != row["crc"]:
-            return None
-        return Snapshot(
-            sale_id,
-            row["shard_id"],
-            row["epoch"],
-            row["seq"],
-            row["journal_seq"],
-            decode_entities(row["entities"]),
-            incremental=False,
-        )
-
-    async def is_history(self, snapshot: Snapshot) -> bool:
-        """Whether the journal has the batch that the snapshot ends with, as it was written.
-
-        Of what went to the archive our own snapshots are the history.
-        """
-        row = await self._pool.fetchrow(
-            """
-            SELECT j.epoch, s.archived_seq FROM shards s
-            LEFT JOIN journal j ON j.shard_id = s.shard_id AND j.seq = $2 WHERE s.shard_id = $1
-            """,
-            snapshot.shard_id,
-            snapshot.journal_seq,
-        )
-        if row is None:
-            return False
-        if row["epoch"] is None:
-            return not snapshot.incremental and snapshot.journal_seq <= row["archived_seq"]
-        return bool(row["epoch"] <= snapshot.epoch)
 
 
 class Snapshots:
@@ -280,9 +258,15 @@ class Snapshots:
         await self._durable.keep(snapshot)
 
     async def keep_saved(self, shard_id: int, sale_id: str) -> None:
-        found = await self._fast.copied(shard_id, sale_id)
-        if found is not None:
-            await self._durable.keep(found)
+        copy = await self._fast.copied(shard_id, sale_id)
+        if copy is None:
+            return
+        draft = await self._durable.draft(sale_id)
+        async for entities in copy.pieces():
+            await draft.add(entities)
+        if copy.agrees:
+            meta = copy.meta
+            await draft.finish(shard_id, meta.epoch, meta.seq, meta.journal_seq)
 
 
 class RedisSaleViews:

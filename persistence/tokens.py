@@ -8,6 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
+from engine import ids
 from engine.projection import TokenList
 from persistence.transactions import Connection, changing, reading
 
@@ -29,7 +30,7 @@ FROM token_changes_life,
 _ALL = f"""
 SELECT life, change, seq,
     (SELECT {_LIST % _WORTH} FROM tickets JOIN {_TIERS} USING (tier_id)
-     WHERE event_id = $1) AS tickets
+     WHERE order_id >= $3 AND order_id < $4) AS tickets
 FROM ({_AS_OF}) AS as_of
 """
 
@@ -63,7 +64,9 @@ class Tokens:
 
     async def all(self, event_id: str, tier_ids: Sequence[str]) -> TokenList:
         async with reading(self._pool) as connection:
-            row = await connection.fetchrow(_ALL, event_id, list(tier_ids))
+            row = await connection.fetchrow(
+                _ALL, event_id, list(tier_ids), *ids.range_of("ord_", event_id)
+            )
         assert row is not None
         return TokenList(row["life"], row["change"], row["seq"], row["tickets"])
 

@@ -11,9 +11,10 @@ from engine.runtime.supervisor import Supervisor
 from gateway import telemetry
 from gateway.chores import every
 from gateway.parts.process import Process
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.journal import PostgresJournal
 from persistence.reading import Projections
-from persistence.snapshots import PostgresSnapshots, RedisSnapshots, Snapshots
+from persistence.snapshots import RedisSnapshots, Snapshots
 
 _STOP_S = 4.0
 _LAG_EVERY_S = 1.0

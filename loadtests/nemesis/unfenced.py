@@ -33,6 +33,7 @@ def without_fence(statement: str) -> str:
 
 if __name__ == "__main__":
     PostgresJournal.append_statement = without_fence(PostgresJournal.append_statement)
+    PostgresJournal.append_one_statement = None
     launcher.Node.module = "loadtests.nemesis.unfenced"
     launcher.RESTARTS_MAX = sys.maxsize
     main()

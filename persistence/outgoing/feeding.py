@@ -95,7 +95,9 @@ class _DeliveryRow(Struct, frozen=True):
 async def feed(connection: Connection, entries: Iterable[f.Entry]) -> None:
     """Once their rows are in the tables."""
     oldest_ms = (datetime.now(UTC) - TOLD_WITHIN).timestamp() * 1000
-    recent = [entry for entry in entries if entry.at_ms >= oldest_ms]
+    # Of a placed order nobody hears yet, and an on-sale is little else.
+    heard_of = (entry for entry in entries if type(entry.fact) is not f.OrderPlaced)
+    recent = [entry for entry in heard_of if entry.at_ms >= oldest_ms]
     mails = [mail for entry in recent for mail in _mails(entry)]
     if mails:
         await connection.execute(_MAILS, *_columns(mails))

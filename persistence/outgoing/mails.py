@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 import asyncpg
 import msgspec
 
+from engine import ids
 from engine.outgoing import DeadMail, Mail, MailDetail, MailKind
 from persistence.alone import alone, first_of
 from persistence.transactions import Connection, reading
@@ -24,8 +25,9 @@ _JOURNAL = "SELECT shard_id, last_seq FROM shards"
 _TABLES = "SELECT shard_id, seq FROM projection_offsets"
 _MAILING = "SELECT mailing_id, kind, event_id, after_order_id FROM mailings ORDER BY mailing_id"
 _HOLDERS = """
-SELECT order_id FROM orders WHERE event_id = $1 AND status = 'CONFIRMED' AND order_id > $2
-ORDER BY order_id LIMIT $3
+SELECT order_id FROM orders
+WHERE order_id >= $1 AND order_id < $2 AND order_id > $3 AND status = 'CONFIRMED'
+ORDER BY order_id LIMIT $4
 """
 _WRITE_OUT = """
 INSERT INTO mails (kind, subject, version, event_id, order_id, detail, lane)
@@ -132,7 +134,9 @@ class MailOutbox:
         # An event ends once; it may be moved again.
         version = 0 if kind == MailKind.EVENT_COMPLETED else mailing_id
         async with self._connection.transaction():
-            rows = await self._connection.fetch(_HOLDERS, event_id, after, ORDERS_MAX)
+            rows = await self._connection.fetch(
+                _HOLDERS, *ids.range_of("ord_", event_id), after, ORDERS_MAX
+            )
             found = [row["order_id"] for row in rows]
             if found:
                 await self._connection.execute(_WRITE_OUT, kind, version, event_id, found)

@@ -16,13 +16,14 @@ from engine.runtime.ports import Batch, Grant, Snapshot, SnapshotDelta
 from engine.sale import apply
 from engine.state import State
 from engine.telling import ScanResult
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.findings import Report
 from persistence.fsck import fsck
 from persistence.healing import heal
 from persistence.journal import NodeName, PostgresJournal
 from persistence.projector import Projector
 from persistence.retention import Retention
-from persistence.snapshots import PostgresSnapshots, RedisSnapshots
+from persistence.snapshots import RedisSnapshots
 from tests.engine.stage import (
     EVENT,
     FLOOR,

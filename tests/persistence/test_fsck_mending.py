@@ -156,7 +156,7 @@ async def test_a_snapshot_under_way_is_no_damage(books: Books) -> None:
 
 
 async def test_a_wrong_snapshot_in_postgres_is_found_and_written_anew(books: Books) -> None:
-    await books.damage("UPDATE snapshots SET entities = set_byte(entities, 99, 0)")
+    await books.damage("UPDATE snapshot_pieces SET entities = set_byte(entities, 99, 0)")
     report = await books.check(repair=True)
     assert len(found(report, "Postgres snapshots")) == 2
     assert (await books.check()).clean

@@ -17,6 +17,7 @@ from tests.runtime.journal_contract import SHARD, JournalContract, batch, histor
 class UnfencedJournal(PostgresJournal):
     """The fence as it is often written: it looks at the epoch, but not where it writes."""
 
+    append_one_statement = None
     append_statement = """
         WITH batches AS (
             SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[],
@@ -79,6 +80,15 @@ class TestPostgresJournal(JournalContract):
         assert isinstance(journal, PostgresJournal)
         rows = await journal.pool.fetch("SELECT order_id, key FROM personal_keys ORDER BY 1")
         return [(row["order_id"], row["key"]) for row in rows]
+
+
+class TestTheStatementForManyShards(TestPostgresJournal):
+    """Also for one shard, which has a leaner one."""
+
+    @pytest.fixture
+    def journal(self, opened: list[PostgresJournal]) -> Journal:
+        opened[0].append_one_statement = None
+        return opened[0]
 
 
 async def test_a_lost_connection_leaves_the_outcome_unknown_and_a_new_grant_settles_it(

@@ -11,9 +11,10 @@ from redis.asyncio import Redis
 
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Grant, Snapshot
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.journal import NodeName, PostgresJournal, decode
 from persistence.retention import Retention, archived
-from persistence.snapshots import PostgresSnapshots, RedisSnapshots, Snapshots
+from persistence.snapshots import RedisSnapshots, Snapshots
 from tests.persistence.databases import fresh_database
 from tests.runtime.journal_contract import OTHER_SALE, SALE, SHARD, batch, history, placed
 

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from engine.commands import EventTerms
 from engine.runtime.ports import Grant, SnapshotDelta
 from engine.state import Phase, SaleView
+from persistence.durable_snapshots import PostgresSnapshots
 from persistence.journal import NodeName, PostgresJournal
 from persistence.snapshots import (
-    PostgresSnapshots,
     RedisSaleViews,
     RedisSnapshots,
     Snapshots,
@@ -184,6 +184,37 @@ async def test_what_redis_loses_postgres_has_kept(snapshots: Snapshots, redis: R
     assert found is not None
     assert not found.incremental
     assert (found.seq, found.entities) == (3, {"sale": b"3", "ord_a": b"a"})
+
+
+async def test_a_large_sale_is_kept_in_pieces_and_the_older_ones_go(
+    snapshots: Snapshots, redis: Redis, pool: asyncpg.Pool
+) -> None:
+    sale_id = fresh_sale()
+    orders = {f"ord_{n:04}": b"%d" % n for n in range(3_000)}
+    await snapshots.save(delta(sale_id, 3, None, 3_001, sale=b"3", **orders))
+    await snapshots.keep_saved(SHARD, sale_id)
+    await snapshots.save(delta(sale_id, 5, 3, 3_001, sale=b"5"))
+    await snapshots.keep_saved(SHARD, sale_id)
+    await redis.delete(snapshot_key(SHARD, sale_id))
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert (found.seq, found.entities) == (5, {"sale": b"5", **orders})
+    kept = await pool.fetchrow(
+        "SELECT pieces, (SELECT count(*) FROM snapshot_pieces p WHERE p.sale_id = s.sale_id) AS all"
+        " FROM snapshots s WHERE sale_id = $1",
+        sale_id,
+    )
+    assert kept is not None
+    assert kept["pieces"] == kept["all"] > 1
+
+
+async def test_a_copy_that_does_not_agree_is_not_kept(snapshots: Snapshots, redis: Redis) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 3, None, sale=b"3", ord_a=b"a"))
+    await redis.hset(snapshot_key(SHARD, sale_id), "ord_a", b"\x00\x00\x00\x00x")
+    await snapshots.keep_saved(SHARD, sale_id)
+    await redis.delete(snapshot_key(SHARD, sale_id))
+    assert await snapshots.load(GRANT, sale_id) is None
 
 
 async def test_the_public_view_is_left_behind(snapshots: Snapshots, redis: Redis) -> None:
