@@ -4,6 +4,7 @@ What each of them saw is kept: the answer, and between which two facts of the sa
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from random import Random
 
@@ -178,10 +179,10 @@ class Crowd:
             return self._random.choice(hanging)
         return self._random.choice(serving) if serving else None
 
-    async def look(self, host: Host) -> None:
-        """Ask one node for every sale, and leave it at that if it has no answer."""
+    async def look(self, host: Host, sale_ids: Iterable[str] = SALES) -> None:
+        """Ask one node for sales, and leave it at that if it has no answer."""
         async with asyncio.TaskGroup() as looks:
-            for sale_id in SALES:
+            for sale_id in sale_ids:
                 looks.create_task(self._look(Seen(sale_id, c.ReadSale()), host))
 
     async def _look(self, seen: Seen, host: Host) -> None:

@@ -12,7 +12,6 @@ from tests.runtime.virtual_time import NOON_MS
 AHEAD_MS_MAX = 4 * SECOND_MS  # how far a clock may be stepped
 NODES_MAX = 4
 _SKEW_MS = 300
-_WHILE_IT_HANDS_OVER_S = (0.1, 0.4, 0.8, 1.2)
 
 
 class Troublemaker:
@@ -137,8 +136,6 @@ class Troublemaker:
         serving = [other for other in self.hosts if other.serves and other is not host]
         if serving and not host.stopping and host.listening:
             host.stop()
-            for seconds in _WHILE_IT_HANDS_OVER_S:
-                self._soon(seconds, self._suspect, host)
             if self._random.random() < 0.7:
                 self._soon(self._random.choice((4.0, 8.0)), self._start_once_gone, host)
 
