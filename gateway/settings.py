@@ -28,6 +28,8 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
+    # Where browsers find us: then a phone's own camera opens the scanner's page with its code.
+    public_url: Annotated[str, Meta(pattern=r"^https?://[^\s/#]+$")] | None = None
     ops_port: Port | None = None  # health and metrics of a process, apart from the buyers' port
     node_name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     data_dir: str = ".stampede"

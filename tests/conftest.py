@@ -1,11 +1,23 @@
 """Servers shared by the whole run: they die with it, even when it is killed."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
+
+_BROWSER_TESTS = Path(__file__).parent / "web"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--browser", action="store_true", help="the pages, too, in a real Chromium")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without a browser there are none of its tests, rather than skipped ones."""
+    return True if collection_path == _BROWSER_TESTS and not config.option.browser else None
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -18,7 +18,7 @@ from engine.rejections import Rejection
 from gateway.answers import REPLAYED_HEADER
 from gateway.auth import Principal, forbidden
 from gateway.catalogue import id_once, once, refuse_body, respond_page
-from gateway.devices import Secrets, code_digest
+from gateway.devices import code_digest
 from gateway.http import (
     KEY_HEADER,
     Body,
@@ -31,6 +31,7 @@ from gateway.http import (
     unknown,
 )
 from gateway.ownership import refuse_stranger
+from gateway.ports import Ports
 from gateway.problems import Problem, refused
 from gateway.rates import Rate, RateLimiter
 from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
@@ -71,7 +72,9 @@ class DeviceAnswer(Struct, frozen=True):
 
 
 class Invitation(DeviceAnswer, frozen=True):
-    """`code`: shown this once. `qr_svg`: the same as a picture."""
+    """`code`: shown this once. `qr_svg`: as a picture, of the scanner page's address with the code
+    behind `#` where that address is known, else of the code.
+    """
 
     code: str
     qr_svg: str
@@ -103,26 +106,26 @@ async def invite(request: web.Request) -> web.Response:
     device = Device(
         id_once("dev", first), event_id, body.name, body.gate, body.profile, now + CODE_LIFE, now
     )
-    secrets = ports.fleet.secrets
-    digest = code_digest(secrets.code(device.device_id))
+    digest = code_digest(ports.fleet.secrets.code(device.device_id))
     made = await ports.fleet.books.add(device, digest, first)
     if isinstance(made, Rejection):
         return refused(made)
     if isinstance(made, Stored):
         shown = msgspec.json.decode(made.body, type=DeviceAnswer)
-        return answer(await _invitation(shown, secrets), 201, {REPLAYED_HEADER: "true"})
-    return answer(await _invitation(_shown(made), secrets), 201)
+        return answer(await _invitation(shown, ports), 201, {REPLAYED_HEADER: "true"})
+    return answer(await _invitation(_shown(made), ports), 201)
 
 
-async def _invitation(shown: DeviceAnswer, secrets: Secrets) -> Invitation:
-    code = secrets.code(shown.device_id)
-    picture = await asyncio.to_thread(_qr_svg, code)
+async def _invitation(shown: DeviceAnswer, ports: Ports) -> Invitation:
+    code = ports.fleet.secrets.code(shown.device_id)
+    public_url = ports.settings.public_url
+    picture = await asyncio.to_thread(_qr_svg, f"{public_url}/door#{code}" if public_url else code)
     return Invitation(**msgspec.structs.asdict(shown), code=code, qr_svg=picture)
 
 
-def _qr_svg(code: str) -> str:
+def _qr_svg(text: str) -> str:
     image = io.BytesIO()
-    segno.make_qr(code, error="m").save(image, kind="svg", scale=_QR_SCALE, xmldecl=False)
+    segno.make_qr(text, error="m").save(image, kind="svg", scale=_QR_SCALE, xmldecl=False)
     return image.getvalue().decode()
 
 
