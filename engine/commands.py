@@ -169,6 +169,14 @@ class SettleRefund(Struct, frozen=True, tag=True, array_like=True, gc=False):
     done: bool
 
 
+class RetryRefund(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Somebody has looked at a refund that failed: it is to be sent anew. Twice is once."""
+
+    order_id: str
+    refund_id: str
+    caller: Caller
+
+
 class ReissueTicket(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -304,6 +312,7 @@ Command = (
     | DeclinePayment
     | RefundOrder
     | SettleRefund
+    | RetryRefund
     | ReissueTicket
     | NameAttendee
     | ReadTicket

@@ -30,7 +30,7 @@ def check_in(state: State, command: CheckIn, now_ms: int) -> Decision:
     known_ticket = state.ticket(command.token_digest)
     if known_ticket is None:
         if command.elsewhere is None:
-            return Rejection(Reason.TOKEN_NOT_HERE)
+            return Rejection(Reason.TOKEN_NOT_HERE, {"opened": state.opened})
         other = InvalidReason.WRONG_EVENT if command.elsewhere else InvalidReason.UNKNOWN_TOKEN
         return [_scanned_elsewhere(command, other)]
     found, ticket = known_ticket

@@ -150,6 +150,13 @@ class RefundSettled(Struct, frozen=True, tag=True, array_like=True, gc=False):
     done: bool
 
 
+class RefundRetried(Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """A refund that failed is on its way again."""
+
+    order_id: str
+    refund_id: str
+
+
 class TicketReissued(Struct, frozen=True, tag=True, array_like=True, gc=False):
     order_id: str
     number: int
@@ -290,6 +297,7 @@ Fact = (
     | MoneyReturned
     | OrderRefunded
     | RefundSettled
+    | RefundRetried
     | TicketReissued
     | AttendeeNamed
     | TicketTransferred

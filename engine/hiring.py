@@ -30,12 +30,6 @@ class Deposit(Struct, frozen=True):
     status: DepositStatus = DepositStatus.OPEN
 
 
-class DepositRefund(Struct, frozen=True):
-    refund_id: str
-    payment_id: str
-    amount_minor: int
-
-
 class Addon(Struct, frozen=True):
     """`type`: CATERING, AV, or whatever else a venue has to offer."""
 

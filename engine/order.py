@@ -176,10 +176,17 @@ def view(order: Order, now_ms: int, payment_id: str | None = None) -> OrderView:
         confirmed_at_ms=order.confirmed_at_ms,
         payment_id=payment_id or latest,
         refunded_minor=_refunded_minor(order) if order.refunds else 0,
-        refund=order.refunds[-1].status if order.refunds else None,
+        refund=_worst(order.refunds),
         tickets=_ticket_views(order) if order.tickets else (),
         sealed=order.sealed,
     )
+
+
+def _worst(refunds: tuple[Refund, ...]) -> RefundStatus | None:
+    """What somebody has to see of them all: one that failed before one that is on its way."""
+    states = {refund.status for refund in refunds}
+    worst_first = (RefundStatus.FAILED, RefundStatus.PENDING, RefundStatus.DONE)
+    return next((status for status in worst_first if status in states), None)
 
 
 def _refunded_minor(order: Order) -> int:

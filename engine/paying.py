@@ -15,6 +15,7 @@ from engine.commands import (
     Key,
     RefundOrder,
     RequestPayment,
+    RetryRefund,
     SettleRefund,
 )
 from engine.facts import (
@@ -26,6 +27,7 @@ from engine.facts import (
     PaymentAskedAgain,
     PaymentDeclined,
     PaymentRequested,
+    RefundRetried,
     RefundSettled,
 )
 from engine.keys import UsedKey, refuse_keys
@@ -201,11 +203,24 @@ def settle(state: State, command: SettleRefund, now_ms: int) -> Decision:
         return state.missing(command.order_id, Reason.UNKNOWN_ORDER)
     refund = found.refund(command.refund_id)
     if refund is None:
-        return Rejection(Reason.UNKNOWN_ORDER)
+        return Rejection(Reason.UNKNOWN_REFUND)
     wanted = RefundStatus.DONE if command.done else RefundStatus.FAILED
-    if refund.status in (wanted, RefundStatus.DONE):
+    if refund.status is wanted:
         return view(found, now_ms)
+    # Also after it was done: the payer's bank may send it back days later.
     return [RefundSettled(command.order_id, command.refund_id, command.done)]
+
+
+def retry(state: State, command: RetryRefund, now_ms: int) -> Decision:
+    found = state.order_for(command.order_id, command.caller)
+    if not isinstance(found, Order):
+        return found
+    refund = found.refund(command.refund_id)
+    if refund is None:
+        return Rejection(Reason.UNKNOWN_REFUND)
+    if refund.status is not RefundStatus.FAILED:
+        return view(found, now_ms)
+    return [RefundRetried(command.order_id, command.refund_id)]
 
 
 def unwind(state: State, orders_max: int, refund_seed: bytes, now_ms: int) -> list[Fact]:
@@ -312,4 +327,12 @@ def apply_settled(state: State, fact: RefundSettled, at_ms: int) -> None:
     refund = found.refund(fact.refund_id)
     assert refund is not None
     refund.status = RefundStatus.DONE if fact.done else RefundStatus.FAILED
+    state.finish(found, at_ms)
+
+
+def apply_retried(state: State, fact: RefundRetried, at_ms: int) -> None:
+    found = state.order_by_id.change(fact.order_id)
+    refund = found.refund(fact.refund_id)
+    assert refund is not None
+    refund.status = RefundStatus.PENDING
     state.finish(found, at_ms)

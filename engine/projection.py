@@ -124,17 +124,62 @@ class AttendeeRow(Struct, frozen=True):
     ticket_sealed: bytes | None
 
 
-class PendingRefund(Struct, frozen=True):
+class Asked(Struct, frozen=True):
+    """A payment that a provider was asked for. `paid_for`: an order or a booking.
+
+    `reference`: the provider's own name for it, None where its answer was lost.
+    """
+
+    payment_id: str
+    paid_for: str
+    amount_minor: int
+    currency: str
+    reference: str | None = None
+
+
+class DueLook(Struct, frozen=True):
+    """A payment whose provider is to be asked what became of it.
+
+    `over`: nothing can be bought with it any more, as far as the tables know.
+    """
+
+    asked: Asked
+    over: bool
+
+
+class DueRefund(Struct, frozen=True):
+    """Money that is to go back. `attempt`: how often somebody has sent it anew."""
+
+    refund_id: str
+    attempt: int
+    amount_minor: int
+    asked: Asked
+
+
+class RefundCounts(Struct, frozen=True):
+    """`stuck`: of those pending, what has been asked for again and again for a while."""
+
+    pending: int
+    stuck: int
+    failed: int
+
+
+class RefundRow(Struct, frozen=True):
     refund_id: str
     order_id: str
-    payment_id: str
+    payment_id: str | None
     amount_minor: int
+    currency: str
+    status: str
+    attempt: int
+    owed_at: datetime | None
+    settled_at: datetime | None
 
 
 class SandboxPayment(Struct, frozen=True):
     """A payment in the embedded provider's books; `outcome` None: neither paid nor declined.
 
-    `order_id`: what is paid for, an order or a booking.
+    `order_id`: what is paid for, an order or a booking. `faults`: what goes wrong with it.
     """
 
     payment_id: str
@@ -142,3 +187,22 @@ class SandboxPayment(Struct, frozen=True):
     amount_minor: int
     currency: str
     outcome: str | None
+    cancelled: bool
+    faults: tuple[str, ...]
+
+
+class SandboxRefund(Struct, frozen=True):
+    """`calls`: how often it was asked for, this time included."""
+
+    refund_id: str
+    payment_id: str
+    amount_minor: int
+    status: str
+    calls: int
+
+
+class SandboxWebhook(Struct, frozen=True):
+    webhook_id: int
+    payment_id: str
+    outcome: str
+    amount_minor: int

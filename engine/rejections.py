@@ -24,6 +24,7 @@ class Reason(StrEnum):
     ORDER_NOT_CONFIRMED = "order_not_confirmed"
     TOO_MANY_KEYS = "too_many_keys"
     UNKNOWN_PAYMENT = "unknown_payment"
+    UNKNOWN_REFUND = "unknown_refund"
     UNKNOWN_TICKET = "unknown_ticket"
     TICKET_USED = "ticket_used"
     TICKET_NOT_VALID = "ticket_not_valid"

@@ -42,6 +42,8 @@ def decide(state: State, command: c.Command, now_ms: int) -> Decision:
             return paying.refund(state, command, now_ms)
         case c.SettleRefund():
             return paying.settle(state, command, now_ms)
+        case c.RetryRefund():
+            return paying.retry(state, command, now_ms)
         case c.ReissueTicket():
             return tickets.reissue(state, command, now_ms)
         case c.NameAttendee():
@@ -197,6 +199,7 @@ def _apply_to_order(
     | f.MoneyReturned
     | f.OrderRefunded
     | f.RefundSettled
+    | f.RefundRetried
     | f.TicketReissued
     | f.AttendeeNamed
     | f.TicketTransferred,
@@ -219,6 +222,8 @@ def _apply_to_order(
             paying.apply_refunded(state, fact, at_ms)
         case f.RefundSettled():
             paying.apply_settled(state, fact, at_ms)
+        case f.RefundRetried():
+            paying.apply_retried(state, fact, at_ms)
         case f.TicketReissued():
             tickets.apply_reissued(state, fact, at_ms)
         case f.AttendeeNamed():
@@ -246,6 +251,7 @@ def reply(state: State, command: c.Command, facts: list[f.Fact]) -> Reply:
             | c.DeclinePayment()
             | c.RefundOrder()
             | c.SettleRefund()
+            | c.RetryRefund()
             | c.ReissueTicket()
             | c.NameAttendee()
             | c.TransferTicket()

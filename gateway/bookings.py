@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 
 from engine.catalogue import Booking, Event, Once, Slot, Stored, Venue
 from engine.commands import Caller
-from engine.hiring import Addon, Deposit, DepositRefund, Invoice
+from engine.hiring import Addon, Deposit, Invoice
 from engine.rejections import Rejection
 
 
@@ -38,9 +38,11 @@ class Bookings(Protocol):
 
     async def deposit_declined(self, payment_id: str) -> Booking | Rejection: ...
 
-    async def pending_refunds(self, limit: int) -> list[DepositRefund]: ...
-
     async def settle_refund(self, refund_id: str, done: bool) -> None: ...
+
+    async def retry_refund(self, caller: Caller, refund_id: str) -> Booking | Rejection:
+        """One that failed is on its way again; the others stay as they are."""
+        ...
 
     async def add_addon(
         self, caller: Caller, addon: Addon, once: Once | None

@@ -9,17 +9,13 @@ from datetime import timedelta
 
 import structlog
 
-from engine import ids
 from engine.catalogue import from_ms
-from engine.commands import SettleRefund
-from engine.projection import PendingRefund
 from gateway.devices import POLL_S
-from gateway.payments.provider import ProviderUnavailable
+from gateway.payments.errands import Errands
 from gateway.payments.sandbox import Sandbox
 from gateway.ports import Ports
-from gateway.telemetry import CALLS, MAILS
+from gateway.telemetry import CALLS, MAILS, REFUNDS, SILENT
 
-REFUNDS_MAX = 100
 ENDED_MAX = 50
 LAPSED_MAX = 50
 ASTRAY_MAX = 10
@@ -46,18 +42,21 @@ class Chores:
         self._ports = ports
 
     def all(self) -> list[Coroutine[None, None, None]]:
+        ports = self._ports
+        errands = Errands(ports.payments, ports.mailbox, ports.bookings)
         chores = [
             every(5.0, "complete ended events", self.complete_ended_events),
-            every(0.5, "send money back", self.send_money_back),
-            every(0.5, "send deposits back", self.send_deposits_back),
+            every(0.5, "send money back", errands.send_money_back),
+            every(1.0, "ask for words of payments", errands.ask_for_words),
+            every(5.0, "count what sticks of payments", self.count_payments),
             every(5.0, "lapse unpaid bookings", self.lapse_unpaid_bookings),
             every(60.0, "forget old changes of tokens", self.forget_old_changes),
             every(POLL_S, "ask for revoked devices", self._ports.fleet.poll),
             every(5.0, "bring back astray bookings", self.bring_back_astray_bookings),
             every(5.0, "count what waits to leave", self.count_outgoing),
         ]
-        if isinstance(self._ports.payments, Sandbox):
-            chores.append(every(2.0, "repeat webhooks", self._ports.payments.tell_the_untold))
+        if isinstance(ports.payments.provider, Sandbox):
+            chores.append(every(0.5, "repeat webhooks", ports.payments.provider.tell_the_untold))
         return chores
 
     async def complete_ended_events(self) -> None:
@@ -83,32 +82,9 @@ class Chores:
         now = from_ms(self._ports.clock.now_ms())
         await self._ports.tokens.forget(now - CHANGES_KEPT, CHANGES_FORGOTTEN_MAX)
 
-    async def send_deposits_back(self) -> None:
-        provider, bookings = self._ports.payments, self._ports.bookings
-        if provider is None:
-            return
-        for refund in await bookings.pending_refunds(REFUNDS_MAX):
-            try:
-                done = await provider.refund(
-                    refund.refund_id, refund.payment_id, refund.amount_minor
-                )
-            except ProviderUnavailable:
-                continue
-            await bookings.settle_refund(refund.refund_id, done)
-
-    async def send_money_back(self) -> None:
-        """Every refund that the projection shows as pending; the provider does each id once."""
-        for refund in await self._ports.projections.pending_refunds(REFUNDS_MAX):
-            await self._send_back(refund)
-
-    async def _send_back(self, refund: PendingRefund) -> None:
-        provider = self._ports.payments
-        event_id = ids.event_of_order(refund.order_id)
-        if provider is None or event_id is None:
-            return
-        try:
-            done = await provider.refund(refund.refund_id, refund.payment_id, refund.amount_minor)
-        except ProviderUnavailable:
-            return
-        settled = SettleRefund(refund.order_id, refund.refund_id, done)
-        await self._ports.mailbox.ask(event_id, settled)
+    async def count_payments(self) -> None:
+        payments = self._ports.payments
+        counts = await payments.refunds.counts()
+        for state in counts.__struct_fields__:
+            REFUNDS.labels(state).set(getattr(counts, state))
+        SILENT.set(await payments.intents.overdue())

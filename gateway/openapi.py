@@ -39,6 +39,7 @@ CODES_OF_THE_EDGE = {
     "ambiguous_local_time": 422,
     "forbidden_url": 422,
     "impossible_range": 422,
+    "payment_refused": 422,
     "rate_limited": 429,
     "internal_error": 500,
     "outcome_unknown": 503,

@@ -16,7 +16,6 @@ from engine.projection import (
     ConflictRow,
     EntryRow,
     OrderRow,
-    PendingRefund,
     TokenList,
 )
 from engine.runtime.ports import Clock, Mailbox
@@ -25,7 +24,7 @@ from gateway.auth import Credentials
 from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.devices import Fleet
-from gateway.payments.provider import PaymentProvider
+from gateway.payments.asking import Payments
 from gateway.settings import Settings
 
 
@@ -71,8 +70,6 @@ class Projections(Protocol):
     ) -> list[AttendeeRow]:
         """Tickets of an event by order and number, from the one after `after`."""
         ...
-
-    async def pending_refunds(self, limit: int) -> list[PendingRefund]: ...
 
 
 class Tokens(Protocol):
@@ -210,7 +207,7 @@ class Ports(Struct, frozen=True):
     bookings: Bookings
     sale_views: SaleViews
     projections: Projections
-    payments: PaymentProvider | None
+    payments: Payments
     finding: Finding
     outgoing: Outgoing
     fleet: Fleet

@@ -35,6 +35,7 @@ STATUS: dict[Reason, int] = {
     Reason.ORDER_NOT_CONFIRMED: 409,
     Reason.TOO_MANY_KEYS: 409,
     Reason.UNKNOWN_PAYMENT: 404,
+    Reason.UNKNOWN_REFUND: 404,
     Reason.UNKNOWN_TICKET: 404,
     Reason.TICKET_USED: 409,
     Reason.TICKET_NOT_VALID: 409,

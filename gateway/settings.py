@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     offer_seconds: Positive = 1800
     booking_request_days: Annotated[float, Meta(gt=0)] = 7.0  # a hall waits as long for its deposit
     doors_open_hours: NotNegative = 4.0
+    scan_wait_seconds: Annotated[float, Meta(gt=0)] = 0.3  # for an owner of whom nothing is heard
     transfer_cutoff_hours: NotNegative = 0.0
     rate_limits: Literal["on", "off"] = "on"
     journal_kept_hours: NotNegative | None = None  # then it moves to files in `archive_dir`
@@ -47,6 +48,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log: Literal["on", "off"] = "on"
     token_secret: Annotated[str, Meta(min_length=32)] | None = None
     webhook_secret: Annotated[str, Meta(min_length=32)] | None = None
+    # With a key, payments go to Stripe. Several secrets, by commas, while they are changed.
+    stripe_secret_key: Annotated[str, Meta(pattern=r"^(sk|rk)_[A-Za-z0-9_]{8,}$")] | None = None
+    stripe_webhook_secrets: (
+        Annotated[str, Meta(pattern=r"^whsec_[^\s,]{8,}(,whsec_[^\s,]{8,}){0,4}$")] | None
+    ) = None
+    stripe_api_url: Annotated[str, Meta(pattern=r"^https?://\S+$")] | None = None  # for tests
     database_url: str | None = None
     redis_url: str | None = None
     elasticsearch_url: str | None = None
@@ -109,8 +116,12 @@ def _impossible(error: str) -> str:
 
 
 def _refuse_default_secrets(settings: Settings) -> None:
+    if settings.stripe_secret_key is not None and settings.stripe_webhook_secrets is None:
+        raise SettingsError("STAMPEDE_STRIPE_SECRET_KEY needs STAMPEDE_STRIPE_WEBHOOK_SECRETS")
     if not settings.production:
         return
+    if settings.stripe_api_url is not None:
+        raise SettingsError("production mode has no STAMPEDE_STRIPE_API_URL: Stripe's own it is")
     if settings.smtp_url is not None and settings.mail_from == Settings().mail_from:
         raise SettingsError("production mode with SMTP_URL needs STAMPEDE_MAIL_FROM")
     for field in ("token_secret", "webhook_secret"):

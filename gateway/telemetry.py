@@ -49,6 +49,10 @@ SALES = Gauge("stampede_sales_live", "Sales in memory")
 INDEXED = Counted("stampede_search_documents", "Documents written to the search index")
 MAILS = Gauge("stampede_mails", "Mails that wait, and those that were given up", ["state"])
 CALLS = Gauge("stampede_webhooks", "Webhooks out that wait, and those given up", ["state"])
+REFUNDS = Gauge(
+    "stampede_refunds", "Refunds on their way, those of them that stick, and failed ones", ["state"]
+)
+SILENT = Gauge("stampede_payments_silent", "Payments of an hour ago that nobody has told of")
 LAG = Gauge("stampede_projection_lag_batches", "Journal batches not yet projected")
 
 

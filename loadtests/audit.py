@@ -35,7 +35,7 @@ _RESTLESS = {
         """,
     "holds": "SELECT count(*) FROM orders WHERE status = 'PENDING'",
     "refunds": "SELECT count(*) FROM refunds WHERE status = 'pending'",
-    "webhooks": "SELECT count(*) FROM sandbox_payments WHERE NOT told AND outcome IS NOT NULL",
+    "webhooks": "SELECT count(*) FROM sandbox_webhooks",
 }
 
 _TAKEN = """
@@ -44,7 +44,8 @@ WHERE outcome = 'succeeded' AND starts_with(order_id, 'ord_')
 """
 _RETURNED = """
 SELECT payment_id, sum(r.amount_minor)::bigint FROM sandbox_refunds r
-JOIN sandbox_payments p USING (payment_id) WHERE starts_with(p.order_id, 'ord_')
+JOIN sandbox_payments p USING (payment_id)
+WHERE r.status = 'done' AND starts_with(p.order_id, 'ord_')
 GROUP BY payment_id
 """
 

@@ -49,7 +49,8 @@ TRUTH = (
     *("shards", "journal", "personal_keys"),
     *("venues", "events", "tiers", "bookings", "idempotency_keys"),
     *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
-    *("sandbox_payments", "sandbox_refunds", "devices"),
+    *("intents", "sandbox_payments", "sandbox_refunds", "sandbox_webhooks", "sandbox_mix"),
+    "devices",
     # Who has been told what: else all would be told again.
     *("mails", "mailings", "webhook_endpoints", "webhook_deliveries"),
 )
@@ -68,7 +69,7 @@ DERIVED = (
     *("trending_hours", "token_changes", "token_changes_forgotten"),
 )
 # Who lives just now; how the tables are made, and in which life of theirs.
-OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_life")
+OF_THE_DAY = ("nodes", "schema_migrations", "token_changes_life", "refund_tries")
 
 _COLUMNS = """
 SELECT column_name::text FROM information_schema.columns

@@ -24,7 +24,6 @@ from engine.hiring import (
     ADDONS_MAX,
     Addon,
     Deposit,
-    DepositRefund,
     DepositStatus,
     Invoice,
     invoice,
@@ -184,13 +183,24 @@ class BookingDesk:
 
         return await self._changes.make(work)
 
-    async def pending_refunds(self, limit: int) -> list[DepositRefund]:
-        async with reading(self._pool) as connection:
-            return await deposits.pending_refunds(connection, limit)
-
     async def settle_refund(self, refund_id: str, done: bool) -> None:
         async with reading(self._pool) as connection:
             await deposits.settle_refund(connection, refund_id, done)
+
+    async def retry_refund(self, caller: c.Caller, refund_id: str) -> Booking | Rejection:
+        """One that failed is on its way again; the others stay as they are."""
+
+        async def work(connection: Connection) -> Booking | Rejection:
+            booking_id = await deposits.booking_of_refund(connection, refund_id)
+            if booking_id is None:
+                return Rejection(Reason.UNKNOWN_REFUND)
+            found = await _locked(connection, caller, booking_id)
+            if isinstance(found, Rejection):
+                return found
+            await deposits.retry_refund(connection, refund_id)
+            return await bookings.find(connection, booking_id) or _UNKNOWN_BOOKING
+
+        return await self._changes.make(work)
 
     # -- what is ordered with it -----------------------------------------------------------
 

@@ -4,7 +4,7 @@ import msgspec
 
 from engine import ids
 from engine.catalogue import RefundStatus
-from engine.hiring import Deposit, DepositRefund, DepositStatus
+from engine.hiring import Deposit, DepositStatus
 from persistence import statements
 from persistence.statements import clean
 from persistence.transactions import Connection
@@ -18,11 +18,12 @@ _SEND_BACK = """
 INSERT INTO deposit_refunds (refund_id, payment_id, booking_id, amount_minor)
 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 """
-_PENDING = """
-SELECT refund_id, payment_id, amount_minor FROM deposit_refunds WHERE status = 'pending'
-ORDER BY refund_id LIMIT $1
-"""
 _SETTLE = "UPDATE deposit_refunds SET status = $2 WHERE refund_id = $1 AND status = 'pending'"
+_BOOKING_OF = "SELECT booking_id FROM deposit_refunds WHERE refund_id = $1"
+_RETRY = """
+UPDATE deposit_refunds SET status = 'pending', attempt = attempt + 1
+WHERE refund_id = $1 AND status = 'failed'
+"""
 
 
 async def find(connection: Connection, payment_id: str) -> Deposit | None:
@@ -47,10 +48,16 @@ async def send_back(
     await connection.execute(_SEND_BACK, refund_id, payment_id, booking_id, amount_minor)
 
 
-async def pending_refunds(connection: Connection, limit: int) -> list[DepositRefund]:
-    return [DepositRefund(*row) for row in await connection.fetch(_PENDING, limit)]
-
-
 async def settle_refund(connection: Connection, refund_id: str, done: bool) -> None:
     status = RefundStatus.DONE if done else RefundStatus.FAILED
     await connection.execute(_SETTLE, refund_id, status)
+
+
+async def booking_of_refund(connection: Connection, refund_id: str) -> str | None:
+    booking_id: str | None = await connection.fetchval(_BOOKING_OF, clean(refund_id))
+    return booking_id
+
+
+async def retry_refund(connection: Connection, refund_id: str) -> None:
+    """Send one that failed anew."""
+    await connection.execute(_RETRY, refund_id)

@@ -71,13 +71,19 @@ TABLES = (
         "payments",
         "pay_",
         ("payment_id",),
-        ("order_id", "event_id", "method", "amount_minor", "status", "seq"),
+        (
+            *("order_id", "event_id", "method", "amount_minor", "status", "seq"),
+            *("taken_minor", "taken_at"),
+        ),
     ),
     Table(
         "refunds",
         "ref_",
         ("refund_id",),
-        ("order_id", "event_id", "payment_id", "amount_minor", "status", "seq"),
+        (
+            *("order_id", "event_id", "payment_id", "amount_minor", "status", "seq"),
+            *("owed_at", "settled_at", "attempt"),
+        ),
     ),
     Table(
         "tickets",
@@ -173,11 +179,17 @@ def expected(recount: Recount) -> dict[str, Rows]:
             for position, item in enumerate(order.placed.items)
         },
         "payments": {
-            (payment_id,): (p.order_id, sale_id, p.method, p.amount_minor, p.status, p.seq)
+            (payment_id,): (
+                *(p.order_id, sale_id, p.method, p.amount_minor, p.status, p.seq),
+                *(p.taken_minor, _instant(p.taken_at_ms)),
+            )
             for payment_id, p in recount.payments.items()
         },
         "refunds": {
-            (refund_id,): (r.order_id, sale_id, r.payment_id, r.amount_minor, r.status, r.seq)
+            (refund_id,): (
+                *(r.order_id, sale_id, r.payment_id, r.amount_minor, r.status, r.seq),
+                *(from_ms(r.owed_at_ms), _instant(r.settled_at_ms), r.attempt),
+            )
             for refund_id, r in recount.refunds.items()
         },
         "tickets": {

@@ -143,6 +143,7 @@ class Fold:
         }
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
+        self._refund_status: dict[str, tuple[RefundStatus, datetime | None, int]] = {}
         self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
         self._in_by: dict[tuple[str, int], tuple[str, ...]] = {}  # by another scan than the last
         self._stands: dict[tuple[str, str, str], bool] = {}
@@ -156,6 +157,7 @@ class Fold:
         """In a transaction."""
         tables = self._tables
         tables["status"] = [(key, *change) for key, change in self._status.items()]
+        tables["settled"] = [(key, *change) for key, change in self._refund_status.items()]
         tables["refunded"] = list(self._refunded.items())
         tables["ticket"] = [(*key, *change) for key, change in self._ticket_status.items()]
         tables["settled_tickets"] = [(*key, *scan) for key, scan in self._in_by.items()]
@@ -190,14 +192,16 @@ class Fold:
             case f.OrderConfirmed():
                 self._confirmed(event_id, fact, at)
             case f.MoneyReturned():
-                self._paid(fact.payment_id, PaymentStatus.RETURNED)
+                self._paid(fact.payment_id, PaymentStatus.RETURNED, fact.amount_minor, at)
                 self._refund(entry, fact)
             case f.OrderRefunded():
                 self._refund(entry, fact)
                 self._take_back(event_id, fact)
             case f.RefundSettled():
                 settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
-                self._tables["settled"].append((fact.refund_id, settled))
+                self._refund_now(fact.refund_id, settled, at)
+            case f.RefundRetried():
+                self._refund_now(fact.refund_id, RefundStatus.PENDING, None)
             case f.TicketReissued():
                 digest = token_digest(fact.token)
                 self._tables["tokens"].append((fact.order_id, fact.number, digest))
@@ -254,7 +258,7 @@ class Fold:
         tickets = sum(item.quantity for item in self._items[fact.order_id])
         self.confirmed_in[hour, event_id] += tickets
         if fact.payment_id is not None:
-            self._paid(fact.payment_id, PaymentStatus.SUCCEEDED)
+            self._paid(fact.payment_id, PaymentStatus.SUCCEEDED, None, at)
         tiers = self._tier_by_number(fact.order_id)
         for number, (tier_id, token) in enumerate(zip(tiers, fact.tokens, strict=True)):
             self._issued((fact.order_id, number), event_id, tier_id, token, at)
@@ -268,13 +272,25 @@ class Fold:
     def _tier_by_number(self, order_id: str) -> list[str]:
         return [i.tier_id for i in self._items[order_id] for _ in range(i.quantity)]
 
-    def _paid(self, payment_id: str, status: PaymentStatus) -> None:
-        self._tables["paid"].append((payment_id, status))
+    def _paid(
+        self,
+        payment_id: str,
+        status: PaymentStatus,
+        taken_minor: int | None = None,
+        taken_at: datetime | None = None,
+    ) -> None:
+        """`taken_minor` None: the amount that was asked, or nothing where nothing came."""
+        self._tables["paid"].append((payment_id, status, taken_minor, taken_at))
 
     def _refund(self, entry: f.Entry, fact: f.MoneyReturned | f.OrderRefunded) -> None:
         status = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
         row = (fact.refund_id, fact.order_id, entry.sale_id, fact.payment_id, fact.amount_minor)
-        self._tables["refunds"].append((*row, status, entry.seq))
+        self._tables["refunds"].append((*row, status, entry.seq, _instant(entry.at_ms)))
+
+    def _refund_now(self, refund_id: str, status: RefundStatus, settled: datetime | None) -> None:
+        retried = self._refund_status[refund_id][2] if refund_id in self._refund_status else 0
+        retried += status is RefundStatus.PENDING
+        self._refund_status[refund_id] = (status, settled, retried)
 
     def _take_back(self, event_id: str, fact: f.OrderRefunded) -> None:
         self._refunded[fact.order_id] += fact.amount_minor

@@ -37,9 +37,12 @@ STATEMENTS: dict[str, str] = {
         ON CONFLICT (tier_id) DO UPDATE SET quantity = excluded.quantity
         """,
     "paid": """
-        UPDATE payments SET status = t.status
-        FROM (SELECT DISTINCT ON (payment_id) payment_id, status
-              FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (payment_id, status, n)
+        UPDATE payments SET status = t.status, taken_at = t.taken_at,
+            taken_minor = CASE WHEN t.taken_at IS NULL THEN 0
+                ELSE coalesce(t.taken, amount_minor) END
+        FROM (SELECT DISTINCT ON (payment_id) payment_id, status, taken, taken_at
+              FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[])
+                  WITH ORDINALITY AS u (payment_id, status, taken, taken_at, n)
               ORDER BY payment_id, n DESC) t
         WHERE payments.payment_id = t.payment_id
         """,
@@ -80,13 +83,15 @@ STATEMENTS: dict[str, str] = {
         WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     "refunds": """
-        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status, seq)
+        INSERT INTO refunds (refund_id, order_id, event_id, payment_id, amount_minor, status, seq,
+                             owed_at)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::text[], $7::bigint[])
+                             $6::text[], $7::bigint[], $8::timestamptz[])
         """,
     "settled": """
-        UPDATE refunds SET status = t.status
-        FROM unnest($1::text[], $2::text[]) AS t (refund_id, status)
+        UPDATE refunds SET status = t.status, settled_at = t.settled, attempt = attempt + t.retried
+        FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::int[])
+            AS t (refund_id, status, settled, retried)
         WHERE refunds.refund_id = t.refund_id
         """,
     "refunded": """

@@ -15,7 +15,6 @@ from engine.projection import (
     EntryRow,
     OrderOnFile,
     OrderRow,
-    PendingRefund,
 )
 from engine.purchase import (
     ArchivedOrder,
@@ -27,6 +26,7 @@ from engine.purchase import (
     RefundStatus,
 )
 from persistence import waitlists
+from persistence.elsewhere import Elsewhere
 from persistence.statements import clean
 from persistence.transactions import reading
 
@@ -102,6 +102,7 @@ _ALL_CONFLICTS = f"{_CONFLICTS} UNION ALL {_CONFLICTS_OF_STAYS} ORDER BY seq LIM
 class Projections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._elsewhere = Elsewhere(pool)
 
     async def lag(self) -> int:
         """How many batches of the journal the projector has not read yet."""
@@ -114,13 +115,7 @@ class Projections:
 
     async def token_elsewhere(self, token_digest: bytes, event_id: str) -> bool:
         """Whether another event has issued this token."""
-        async with reading(self._pool) as connection:
-            found = await connection.fetchval(
-                "SELECT 1 FROM tickets WHERE token_digest = $1 AND event_id <> $2 LIMIT 1",
-                token_digest,
-                event_id,
-            )
-        return found is not None
+        return await self._elsewhere.has(token_digest, event_id)
 
     async def personal_keys(self, order_ids: Sequence[str]) -> dict[bytes, bytes]:
         """Key by key id, of the personal data of these orders."""
@@ -222,12 +217,3 @@ class Projections:
                 limit,
             )
         return [AttendeeRow(*row) for row in rows]
-
-    async def pending_refunds(self, limit: int) -> list[PendingRefund]:
-        async with reading(self._pool) as connection:
-            rows = await connection.fetch(
-                "SELECT refund_id, order_id, payment_id, amount_minor FROM refunds"
-                " WHERE status = 'pending' LIMIT $1",
-                limit,
-            )
-        return [PendingRefund(*row) for row in rows]

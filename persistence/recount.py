@@ -56,6 +56,8 @@ class Payment(Struct, gc=False):
     amount_minor: int
     seq: int
     status: PaymentStatus = PaymentStatus.OPEN
+    taken_minor: int = 0
+    taken_at_ms: int | None = None
 
 
 class Refund(Struct, gc=False):
@@ -64,6 +66,9 @@ class Refund(Struct, gc=False):
     amount_minor: int
     seq: int
     status: RefundStatus
+    owed_at_ms: int
+    settled_at_ms: int | None = None
+    attempt: int = 0
 
 
 class Places(Struct, gc=False):
@@ -147,7 +152,12 @@ class Recount:
                 self._refunded(fact, entry)
             case f.RefundSettled():
                 settled = RefundStatus.DONE if fact.done else RefundStatus.FAILED
-                self.refunds[fact.refund_id].status = settled
+                refund = self.refunds[fact.refund_id]
+                refund.status, refund.settled_at_ms = settled, entry.at_ms
+            case f.RefundRetried():
+                refund = self.refunds[fact.refund_id]
+                refund.status, refund.settled_at_ms = RefundStatus.PENDING, None
+                refund.attempt += 1
             case f.TicketReissued():
                 digest = self._minted(fact.token, entry)
                 self.orders[fact.order_id].tickets[fact.number].digest = digest
@@ -226,6 +236,7 @@ class Recount:
         if fact.payment_id is not None:
             payment = self.payments[fact.payment_id]
             payment.status = PaymentStatus.SUCCEEDED
+            payment.taken_minor, payment.taken_at_ms = payment.amount_minor, entry.at_ms
             if payment.amount_minor != order.total_minor:
                 self._say(f"{payment.amount_minor} were paid for {order.total_minor}", entry)
         elif order.total_minor:
@@ -255,6 +266,7 @@ class Recount:
         if payment.status in (PaymentStatus.SUCCEEDED, PaymentStatus.RETURNED):
             self._say(f"the money of {fact.payment_id} is {payment.status.value}", entry)
         payment.status = PaymentStatus.RETURNED
+        payment.taken_minor, payment.taken_at_ms = fact.amount_minor, entry.at_ms
         self._owe(fact, entry)
 
     def _refunded(self, fact: f.OrderRefunded, entry: f.Entry) -> None:
@@ -292,7 +304,7 @@ class Recount:
             self._say(f"{fact.refund_id} is made a second time", entry)
         owed = RefundStatus.PENDING if fact.amount_minor else RefundStatus.DONE
         self.refunds[fact.refund_id] = Refund(
-            fact.order_id, fact.payment_id, fact.amount_minor, entry.seq, owed
+            fact.order_id, fact.payment_id, fact.amount_minor, entry.seq, owed, entry.at_ms
         )
 
     def _scanned(self, fact: f.TicketScanned, entry: f.Entry) -> None:

@@ -39,6 +39,7 @@ class Server:
             **{n: v for n, v in os.environ.items() if not n.startswith("STAMPEDE_")},
             "STAMPEDE_DATA_DIR": str(self.folder),
             "STAMPEDE_RATE_LIMITS": "off",
+            "STAMPEDE_SCAN_WAIT_SECONDS": "5",  # a machine that is busy with tests is not silent
             **self._settings,
         }
         tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []

@@ -102,6 +102,7 @@ def test_nothing_of_the_workshop_is_in_the_project() -> None:
     )
     if listed.returncode:
         pytest.skip("not a git checkout")
+    assert ".venv" not in listed.stdout.split("\n"), "a link to somebody's own is not ignored"
     registries = [".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"))]
     for name in listed.stdout.split("\n"):
         path = ROOT / name

@@ -2,6 +2,9 @@
 
 What is asked in one turn of the loop, and while the shard's last parcel is on its way, goes
 together. A call that may have been sent is never sent again: the client's key is.
+
+A scan does not wait for an owner that is silent, as while another takes its shards over: the device
+judges by itself meanwhile. An owner that answers others is busy, and is waited for.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from itertools import count
 
 from msgspec import Struct
 
-from engine.commands import Command
+from engine.commands import CheckIn, Command
 from engine.ids import shard_of
 from engine.replies import Reply
 from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
@@ -27,6 +30,7 @@ Call = tuple[int, str, Command]
 class _Waiting(Struct, gc=False):
     future: asyncio.Future[Reply]
     until_s: float
+    shard_id: int
 
 
 class RemoteMailbox:
@@ -42,6 +46,7 @@ class RemoteMailbox:
         shards: int,
         waiting_max: int = 20_000,
         letter_ttl_s: float = 5.0,
+        scan_wait_s: float = 0.3,
     ) -> None:
         self._streams = streams
         self._clock = clock
@@ -50,8 +55,11 @@ class RemoteMailbox:
         self._shards = shards
         self._waiting_max = waiting_max
         self._letter_ttl_s = letter_ttl_s
+        self._scan_wait_s = max(scan_wait_s - TICK_S, 0.0)  # it is looked at once a tick
         self._numbers = count()
         self._waiting: dict[int, _Waiting] = {}  # in the order of their deadlines
+        self._scans: dict[int, float] = {}  # those of them, by when they were asked
+        self._heard_of_s: dict[int, float] = {}  # by shard, when its owner last answered
         self._gathered: dict[int, list[Call]] = {}  # by shard, which has a sender while it is here
         self._senders: set[asyncio.Task[None]] = set()
         self._away = False
@@ -75,8 +83,10 @@ class RemoteMailbox:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         number = next(self._numbers)
-        self._waiting[number] = _Waiting(future, self._clock.monotonic_s() + self._letter_ttl_s)
-        shard_id = shard_of(sale_id, self._shards)
+        shard_id, now_s = shard_of(sale_id, self._shards), self._clock.monotonic_s()
+        self._waiting[number] = _Waiting(future, now_s + self._letter_ttl_s, shard_id)
+        if isinstance(command, CheckIn):
+            self._scans[number] = now_s
         call = (number, sale_id, command)
         if shard_id in self._gathered:
             self._gathered[shard_id].append(call)
@@ -113,18 +123,29 @@ class RemoteMailbox:
         self._away = False
         self._heard_s = self._clock.monotonic_s()
         for number, outcome in answers:
+            if (waiting := self._waiting.get(number)) is not None:
+                self._heard_of_s[waiting.shard_id] = self._heard_s
             self._answer([number], outcome)
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TICK_S)
-            self._answer(list(self._overdue(self._clock.monotonic_s())), OutcomeUnknown())
+            now_s = self._clock.monotonic_s()
+            self._answer([*self._overdue(now_s), *self._unheard(now_s)], OutcomeUnknown())
 
     def _overdue(self, now_s: float) -> Iterator[int]:
         for number, waiting in self._waiting.items():
             if waiting.until_s >= now_s:
                 return
             yield number
+
+    def _unheard(self, now_s: float) -> Iterator[int]:
+        """Scans whose owner has been silent since they were asked."""
+        for number, asked_s in self._scans.items():
+            if asked_s + self._scan_wait_s > now_s:
+                return
+            if self._heard_of_s.get(self._waiting[number].shard_id, 0.0) <= asked_s:
+                yield number
 
     async def _send(self, shard_id: int) -> None:
         gathered = self._gathered[shard_id]
@@ -151,6 +172,7 @@ class RemoteMailbox:
     def _answer(self, numbers: list[int], outcome: Reply | Fault) -> None:
         for number in numbers:
             waiting = self._waiting.pop(number, None)
+            self._scans.pop(number, None)
             if waiting is None or waiting.future.done():
                 continue
             if isinstance(outcome, Fault):

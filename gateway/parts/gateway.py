@@ -19,15 +19,18 @@ from gateway.devices import Fleet, Secrets
 from gateway.express import Lane, serve
 from gateway.parts.payments import provider_of
 from gateway.parts.process import Process
+from gateway.payments.asking import Payments
 from gateway.ports import Finding, Outgoing, Ports, Readiness
 from gateway.routes import ROUTES
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.devices import Devices
 from persistence.hire import Hire
+from persistence.intents import Intents
 from persistence.outgoing.mails import MailBooks
 from persistence.outgoing.webhooks import Webhooks
 from persistence.reading import Projections
+from persistence.refunds import Refunds
 from persistence.search import assembly
 from persistence.search.postgres import SESSION
 from persistence.search.showing import CatalogueShowings
@@ -45,6 +48,7 @@ def reach_owners(process: Process) -> RemoteMailbox:
         observer=process.observer,
         gateway=process.name.incarnation,
         shards=process.settings.shards,
+        scan_wait_s=process.settings.scan_wait_seconds,
     )
     telemetry.REMOTE.set_function(lambda: remote.depth)
     process.do_until_the_end("remote mailbox", remote.run())
@@ -78,7 +82,11 @@ async def start_gateway(
         bookings=BookingDesk(pool, mailbox, hire),
         sale_views=RedisSaleViews(process.redis, settings.shards),
         projections=projections,
-        payments=provider_of(settings, needs.webhook_secret, pool, http, listening),
+        payments=Payments(
+            provider_of(settings, needs.webhook_secret, pool, http, listening, process.stack),
+            Intents(pool),
+            Refunds(pool),
+        ),
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),

@@ -1,12 +1,14 @@
-"""Which payment provider a gateway has."""
+"""Which payment provider a gateway has: Stripe where there is a key, else the sandbox, or none."""
 
 import socket
+from contextlib import AsyncExitStack
 
 import aiohttp
 import asyncpg
 
+from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import Sandbox
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from persistence.sandbox import SandboxBooks
 
 
@@ -16,8 +18,11 @@ def provider_of(
     pool: asyncpg.Pool,
     http: aiohttp.ClientSession,
     listening: socket.socket,
-) -> Sandbox | None:
-    """The sandbox takes no real money, so production has no use for it."""
+    stack: AsyncExitStack,
+) -> PaymentProvider | None:
+    """The sandbox takes no real money, so production has no use for it. Raises SettingsError."""
+    if settings.stripe_secret_key is not None:
+        return _stripe(settings, stack)
     if settings.production:
         return None
     host, port = listening.getsockname()[:2]
@@ -33,3 +38,16 @@ def provider_of(
             return False
 
     return Sandbox(SandboxBooks(pool), webhook_secret, deliver)
+
+
+def _stripe(settings: Settings, stack: AsyncExitStack) -> PaymentProvider:
+    try:
+        from gateway.payments.stripe import Stripe  # an extra, and half a second
+    except ImportError:
+        raise SettingsError("payments by Stripe need the package: stampede[stripe]") from None
+    assert settings.stripe_secret_key is not None
+    assert settings.stripe_webhook_secrets is not None
+    secrets = settings.stripe_webhook_secrets.split(",")
+    stripe = Stripe(settings.stripe_secret_key, secrets, api_url=settings.stripe_api_url)
+    stack.push_async_callback(stripe.close)
+    return stripe

@@ -1,4 +1,8 @@
-"""The doors' board: a page for a screen on the wall, which asks the API for all that it shows."""
+"""The doors' board: a page for a screen on the wall, which asks the API for all that it shows.
+
+It is sent as one piece, with the uPlot that draws its chart (`web/uplot/`, MIT) in the places that
+say so.
+"""
 
 import base64
 import re
@@ -10,13 +14,18 @@ from aiohttp import web
 
 from gateway.routing import ANYONE, Route
 
-_PAGE = "web/doors.html"
+_PAGE = "doors.html"
+_PLACE = "/* uPlot */\n"
+_PLOT = ("uplot/uPlot.min.css", "uplot/uPlot.iife.min.js")  # in the order of their places
 
 
 @cache
 def _page() -> tuple[str, str]:
     """And what it may do: run its own script, ask its own server, nothing else."""
-    page = files("gateway").joinpath(_PAGE).read_text(encoding="utf-8")
+    web = files("gateway").joinpath("web")
+    page = web.joinpath(_PAGE).read_text(encoding="utf-8")
+    for part in _PLOT:
+        page = page.replace(_PLACE, web.joinpath(part).read_text(encoding="utf-8"), 1)
     style, script = (_hash(page, tag) for tag in ("style", "script"))
     policy = (
         f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self';"

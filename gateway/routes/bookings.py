@@ -13,13 +13,13 @@ from msgspec.structs import asdict, fields
 from engine import ids
 from engine.catalogue import Booking, RefundStatus, Slot, Stored
 from engine.hiring import Addon, Deposit, Invoice
+from engine.projection import Asked
 from engine.rejections import Rejection
 from gateway.bookings import shown
 from gateway.catalogue import Amount, Hours, given, new_id, once, refuse_body, respond
 from gateway.http import Body, answer, decode_bytes, idempotency_key, replayed
 from gateway.invoices import invoice_pdf
 from gateway.media import PDF, chosen
-from gateway.payments.asking import ask_provider, needed
 from gateway.payments.provider import Intent
 from gateway.problems import refused
 from gateway.routes.events import in_utc
@@ -105,7 +105,7 @@ async def pay_deposit(request: web.Request) -> web.Response:
     body = decode_bytes(raw or b"{}", DepositBody)
     ports, principal = ports_of(request), principal_of(request)
     idempotency_key(request, raw, principal)
-    provider = needed(ports.payments)
+    ports.payments.needed()
     outcome = await ports.bookings.request_deposit(
         principal.caller,
         request.match_info["booking_id"],
@@ -119,14 +119,8 @@ async def pay_deposit(request: web.Request) -> web.Response:
     deposit = (
         msgspec.json.decode(outcome.body, type=Deposit) if isinstance(outcome, Stored) else outcome
     )
-    intent = await ask_provider(
-        provider,
-        deposit.payment_id,
-        deposit.booking_id,
-        deposit.amount_minor,
-        deposit.currency,
-        deposit.method,
-    )
+    asked = Asked(deposit.payment_id, deposit.booking_id, deposit.amount_minor, deposit.currency)
+    intent = await ports.payments.ask(asked)
     return (replayed if again else answer)(intent, 202)
 
 

@@ -179,16 +179,17 @@ def _scanned(call: Call, reply: Reply) -> Answer | None:
 
 async def _with_what_is_looked_up(call: Call, command: CheckIn, reply: Reply) -> Answer:
     if isinstance(reply, Rejection):
-        reply = await _ask_elsewhere(call, command)
+        reply = await _ask_elsewhere(call, command, reply)
     return await _scan_answer(call.ports.projections, reply)
 
 
-async def _ask_elsewhere(call: Call, command: CheckIn) -> Reply:
+async def _ask_elsewhere(call: Call, command: CheckIn, not_here: Rejection) -> Reply:
     """The sale does not know the token: does the projection, from another event?"""
     ports, event_id = call.ports, call.event_id
-    event = await ports.catalogue.event(event_id)
-    if isinstance(event, Rejection):
-        return event
+    if not (not_here.facts or {}).get("opened"):  # there may be no such event
+        event = await ports.catalogue.event(event_id)
+        if isinstance(event, Rejection):
+            return event
     elsewhere = await ports.projections.token_elsewhere(command.token_digest, event_id)
     return await ports.mailbox.ask(event_id, replace(command, elsewhere=elsewhere))
 

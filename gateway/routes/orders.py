@@ -18,8 +18,9 @@ from engine.commands import (
     Selection,
 )
 from engine.facts import OrderPlaced
+from engine.money import total_minor
 from engine.order import OrderStatus, OrderView
-from engine.projection import OrderRow
+from engine.projection import Asked, OrderRow
 from engine.rejections import Reason, Rejection
 from engine.replies import Replayed, Reply
 from engine.ticket import TOKEN_SEED_BYTES
@@ -42,7 +43,6 @@ from gateway.http import (
 )
 from gateway.media import CSV, JSON_LINES
 from gateway.ownership import refuse_stranger
-from gateway.payments.asking import ask_provider
 from gateway.payments.provider import Intent
 from gateway.personal import Attendee, Buyer, seal
 from gateway.ports import Projections
@@ -261,22 +261,8 @@ async def _payment_answer(
         assert view.status is not OrderStatus.PENDING
         projections = ports_of(request).projections
         return respond(await order_answer(view, command.caller, projections))
-    intent = await _intent(request, command, view)
-    return respond(intent, 202)
-
-
-async def _intent(request: web.Request, command: RequestPayment, view: OrderView) -> Intent:
-    """What the provider says of the open payment; asking twice is harmless."""
-    assert view.payment_id is not None
-    total_minor = sum(item.quantity * item.unit_price_minor for item in view.items)
-    return await ask_provider(
-        ports_of(request).payments,
-        view.payment_id,
-        view.order_id,
-        total_minor,
-        view.currency,
-        command.method,
-    )
+    asked = Asked(view.payment_id, view.order_id, total_minor(view.items), view.currency)
+    return respond(await ports_of(request).payments.ask(asked), 202)
 
 
 async def list_orders(request: web.Request) -> web.StreamResponse:

@@ -197,6 +197,8 @@ def _result(nonce: str, scan: SyncedScan) -> Result:
 async def conflicts(request: web.Request) -> web.Response:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     await may_work_here(request, principal, event_id)
+    if not supervises(principal):
+        raise forbidden("conflicts: for organizers and supervisors' devices")
     event = await ports_of(request).catalogue.event(event_id)
     if isinstance(event, Rejection):
         return refused(event)

@@ -25,9 +25,12 @@ class Shape(LoadTestShape):
         return (max(1, self.users(share)), scenario.users) if share < 1 else None
 
 
-def sign_in(user: FastHttpUser, role: str, event_id: str | None = None) -> dict[str, str]:
+def sign_in(
+    user: FastHttpUser, role: str, event_id: str | None = None, subject: str | None = None
+) -> dict[str, str]:
     """The headers of somebody new."""
-    asked = {"role": role, "subject": f"{role}-{uuid4().hex[:12]}", "event_id": event_id}
+    subject = subject or f"{role}-{uuid4().hex[:12]}"
+    asked = {"role": role, "subject": subject, "event_id": event_id}
     answer = user.client.post("/v1/dev/token", json=asked, name="sign in")
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 

@@ -176,6 +176,9 @@ class Auditor:
                 order = self._order(fact.order_id, entry)
                 assert fact.refund_id in order.refunds, entry
                 (order.owed.discard if fact.done else order.owed.add)(fact.refund_id)
+            case f.RefundRetried():
+                order = self._order(fact.order_id, entry)
+                assert fact.refund_id in order.owed, entry
             case f.OrdersArchived():
                 self._archived(fact, entry)
             case f.OrderRecalled():

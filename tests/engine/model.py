@@ -51,6 +51,8 @@ class Model(ModelTickets):
                 return self._decline(command)
             case c.SettleRefund():
                 return self._settle(command, now_ms)
+            case c.RetryRefund():
+                return self._retry(command, now_ms)
             case c.NameAttendee():
                 return self._refuse_ticket(command) or ("AttendeeNamed", {})
             case c.CheckIn():
@@ -353,14 +355,23 @@ class Model(ModelTickets):
     def _settle(self, command: c.SettleRefund, now_ms: int) -> Verdict:
         order = self.orders.get(command.order_id)
         if order is None or command.refund_id not in order.refunds:
-            return "unknown_order", {}
-        before = order.refunds[command.refund_id]
+            return ("unknown_order" if order is None else "unknown_refund"), {}
         after = "done" if command.done else "failed"
-        if before == "done" or before == after:
+        if order.refunds[command.refund_id] == after:
             return UNCHANGED, {}
         order.refunds[command.refund_id] = after
         order.quiet_since_ms = now_ms
         return "RefundSettled", {"done": command.done}
+
+    def _retry(self, command: c.RetryRefund, now_ms: int) -> Verdict:
+        order = self._order(command.order_id, command.caller)
+        if order is None or command.refund_id not in order.refunds:
+            return ("unknown_order" if order is None else "unknown_refund"), {}
+        if order.refunds[command.refund_id] != "failed":
+            return UNCHANGED, {}
+        order.refunds[command.refund_id] = "pending"
+        order.quiet_since_ms = now_ms
+        return "RefundRetried", {}
 
     # The catalogue.
 

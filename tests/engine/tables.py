@@ -54,6 +54,9 @@ class Tables:
                 if refund_id in self._rows[order_id].refunds:
                     status = RefundStatus.DONE if done else RefundStatus.FAILED
                     self._rows[order_id].refunds[refund_id].status = status
+            case f.RefundRetried(order_id, refund_id):
+                if refund_id in self._rows[order_id].refunds:
+                    self._rows[order_id].refunds[refund_id].status = RefundStatus.PENDING
 
     def read(self, order_id: str) -> OrderOnFile:
         row = self._rows.get(order_id)

@@ -1,5 +1,7 @@
 """Payments, in time, late, twice and wrong: one promise a test."""
 
+from itertools import permutations, product
+
 import pytest
 
 from engine import commands as c
@@ -202,3 +204,26 @@ def test_second_payment_of_a_confirmed_order_goes_back_and_the_order_stands() ->
     assert [ticket.token for ticket in view.tickets] == tokens
     assert all_went_back(stage, view)
     assert view.refunded_minor == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_providers_words_count_once_in_any_order_and_however_often(late: bool) -> None:
+    """A word says what a payment has come to, it is no step: the payment's own status, which is
+    part of the facts, is all that is needed to know a word that was heard before."""
+    for words in {*permutations("ddss"), *product("ds", repeat=3)}:
+        stage = Stage(terms(FLOOR, quantity=1))
+        order_id = stage.place()
+        payment_id = stage.request(order_id)
+        stage.pass_ms(HOLD_MS if late else 0)
+        for word in words:
+            paid, declined = (
+                stage.confirm_order(order_id, payment_id),
+                c.DeclinePayment(order_id, payment_id),
+            )
+            stage.ask(paid if word == "s" else declined)
+        status = OrderStatus.CONFIRMED if "s" in words else stage.read(order_id).status
+        assert stage.read(order_id).status is status
+        kinds = [type(entry.fact) for entry in stage.entries]
+        assert kinds.count(f.OrderConfirmed) == ("s" in words)
+        assert kinds.count(f.PaymentDeclined) == (words[0] == "d")
+        assert f.MoneyReturned not in kinds

@@ -13,6 +13,8 @@ from tests.engine.stage import (
     FLOOR,
     GUEST,
     HOLD_MS,
+    ORGANIZER,
+    STRANGER,
     Stage,
     a,
     terms,
@@ -111,8 +113,30 @@ def test_refund_is_pending_until_the_provider_says_done() -> None:
         settle = c.SettleRefund(order.order_id, refund.refund_id, done)
         return a(OrderView, stage.ask(settle)).refund
 
-    seen = [stage.read(order.order_id).refund, told(False), told(True), told(False)]
-    assert seen == ["pending", "failed", "done", "done"]
+    seen = [stage.read(order.order_id).refund, told(False), told(True), told(True), told(False)]
+    assert seen == ["pending", "failed", "done", "done", "failed"], "banks change their minds"
+
+
+def test_a_refund_that_failed_is_seen_before_those_that_are_well_and_may_be_sent_anew() -> None:
+    stage = Stage()
+    order = stage.sell((FLOOR, 2))
+    first, second = (stage.refund_order(order.order_id, number) for number in (0, 1))
+    for refund in (first, second):
+        stage.ask(refund)
+    stage.ask(c.SettleRefund(order.order_id, first.refund_id, False))
+    settled = c.SettleRefund(order.order_id, second.refund_id, True)
+    assert a(OrderView, stage.ask(settled)).refund is RefundStatus.FAILED
+
+    def retried(refund_id: str, caller: c.Caller = ORGANIZER) -> c.RetryRefund:
+        return c.RetryRefund(order.order_id, refund_id, caller)
+
+    assert stage.reason(retried("ref_none")) is Reason.UNKNOWN_REFUND
+    assert stage.reason(retried(first.refund_id, STRANGER)) is Reason.UNKNOWN_ORDER
+    facts = len(stage.entries)
+    for refund_id in (second.refund_id, first.refund_id, first.refund_id):
+        view = a(OrderView, stage.ask(retried(refund_id)))
+    assert view.refund is RefundStatus.PENDING
+    assert len(stage.entries) == facts + 1, "only one that failed, and once"
 
 
 def test_refund_of_what_cost_nothing_is_done_at_once() -> None:

@@ -135,6 +135,7 @@ class SaleMachine(DoorsMachine):
         self.ask(self.stage.confirm_order(order_id, "pay_none"))
         self.ask(c.DeclinePayment(order_id, "pay_none"))
         self.ask(c.SettleRefund(order_id, "ref_none", True))
+        self.ask(c.RetryRefund(order_id, "ref_none", ADMIN))
         self.ask(self.stage.undo_check_in("never"))
 
     @once_there_is("tickets")
@@ -153,6 +154,11 @@ class SaleMachine(DoorsMachine):
     @rule(i=which, done=st.booleans())
     def settle(self, i: int, done: bool) -> None:
         self.ask(c.SettleRefund(*pick(self.refunds, i), done))
+
+    @once_there_is("refunds")
+    @rule(i=which, caller=callers)
+    def send_refund_anew(self, i: int, caller: c.Caller) -> None:
+        self.ask(c.RetryRefund(*pick(self.refunds, i), caller))
 
     @once_there_is("tickets")
     @rule(i=which, caller=callers)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -25,7 +26,11 @@ async def test_the_board_runs_its_own_script_and_asks_its_own_server_alone(shop:
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
     assert not re.findall(r"unsafe|\*", policy)
-    assert not re.findall(r'innerHTML|(?:src|href)=|style="|\son\w+="', page)
+    own = files("gateway").joinpath("web/doors.html").read_text()
+    assert not re.findall(r'innerHTML|(?:src|href)=|style="|\son\w+="', own)
+    assert "uPlot (v1.6.32)" in page
+    assert "/* uPlot */" not in page
+    assert "MIT" in files("gateway").joinpath("web/uplot/LICENSE").read_text()
 
 
 async def test_the_stream_tells_the_counts_as_they_change(shop: Shop) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
@@ -107,8 +108,13 @@ async def test_a_device_works_at_its_event_and_gate_alone(shop: Shop) -> None:
         ("GET", "doors"),
         ("GET", "manifest"),
         ("GET", "conflicts"),
+        ("GET", "doors/stream"),
+        ("GET", "attendees"),
+        ("POST", "checkins/sync"),
     ):
-        body = {"nonce": "n", **({"token": "t"} if path == "checkins" else {})}
+        body: dict[str, Any] = {"nonce": "n", **({"token": "t"} if path == "checkins" else {})}
+        if path == "checkins/sync":
+            body = {"device_id": device["device_id"], "scans": []}
         asked = await shop.call(
             method,
             f"/v1/events/{there}/{path}",
@@ -116,6 +122,37 @@ async def test_a_device_works_at_its_event_and_gate_alone(shop: Shop) -> None:
             token=device["token"],
         )
         assert asked.status == 403, path
+
+
+async def test_a_stolen_manifest_makes_no_ticket(shop: Shop) -> None:
+    event_id, (tier_id,) = await shop.on_sale()
+    await shop.bought(event_id, tier_id, 3)
+    device = await enrolled(shop, event_id)
+    path = f"/v1/events/{event_id}"
+    stolen = await shop.call("GET", f"{path}/manifest", token=device["token"])
+    hashes = [row[0] for row in stolen.body["tickets"]]
+    assert len(hashes) == 3
+    for text in (*hashes, *(str(UUID(made[:32])) for made in hashes)):
+        shown = await scan(shop, event_id, text, device)
+        assert shown.body == {"result": "INVALID", "reason": "unknown_token"}
+    at = datetime.now(UTC).isoformat()
+    scans = [
+        {"token": text, "nonce": uuid4().hex, "scanned_at": at, "result": "ADMIT"}
+        for text in hashes
+    ]
+    body = {"device_id": device["device_id"], "scans": scans}
+    told = await shop.call("POST", f"{path}/checkins/sync", body, token=device["token"])
+    assert [result["outcome"] for result in told.body["results"]] == ["unknown"] * 3
+    doors = await shop.organize("GET", f"{path}/doors")
+    assert doors.body["admitted"] == 0
+
+
+async def test_conflicts_are_a_supervisors_affair(shop: Shop) -> None:
+    event_id, _ = await shop.on_sale()
+    path = f"/v1/events/{event_id}/conflicts"
+    for profile, status in (("scan", 403), ("supervisor", 200)):
+        device = await enrolled(shop, event_id, profile=profile)
+        assert (await shop.call("GET", path, token=device["token"])).status == status
 
 
 async def test_devices_are_the_organizers_own_affair(shop: Shop) -> None:

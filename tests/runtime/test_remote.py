@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from engine.commands import ReadSale
+from engine.commands import CheckIn, ReadSale
 from engine.runtime.faults import (
     DeadlinePassed,
     MailboxFull,
@@ -28,6 +28,7 @@ SALE, NEIGHBOUR, STRANGER = (
     sale_in_shard(1, SHARDS),
 )
 TTL_S = 5.0
+SCAN = CheckIn("device", "nonce", bytes(32), None, None, 0)
 
 
 class Gateway:
@@ -119,6 +120,28 @@ async def test_who_gets_no_answer_hears_by_the_deadline_that_nobody_knows(gatewa
     with pytest.raises(OutcomeUnknown):
         await asked
     assert gateway.mailbox.depth == 0
+
+
+async def test_a_scan_does_not_wait_for_an_owner_that_is_silent(gateway: Gateway) -> None:
+    order, scan = gateway.ask(), gateway.mailbox.ask(SALE, SCAN)
+    elsewhere = gateway.mailbox.ask(STRANGER, SCAN)
+    await asyncio.sleep(0.1)
+    await gateway.streams.answer("gateway", [(2, None)])
+    await asyncio.sleep(0.21)
+    assert (scan.done(), order.done(), await elsewhere) == (True, False, None)
+    with pytest.raises(OutcomeUnknown):
+        await scan
+    order.add_done_callback(asyncio.Future.exception)
+
+
+async def test_a_scan_waits_for_an_owner_that_is_busy(gateway: Gateway) -> None:
+    first, scan = gateway.ask(), gateway.mailbox.ask(SALE, SCAN)
+    await asyncio.sleep(0.1)
+    await gateway.streams.answer("gateway", [(0, None)])
+    await asyncio.sleep(TTL_S - 0.3)
+    assert (await first, scan.done()) == (None, False)
+    await gateway.streams.answer("gateway", [(1, None)])
+    assert await scan is None
 
 
 async def test_answers_that_come_twice_late_or_to_nobody_do_no_harm(gateway: Gateway) -> None:

@@ -9,9 +9,12 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.gateway.conftest import server, shop  # noqa: F401, the same as over there
+from tests.gateway.test_door_page import SOURCES
 from tests.server import Server
 from tests.web.film import blank
 from tests.web.phone import Phone, Phones
+
+collect_ignore = [] if (SOURCES / "node_modules").exists() else ["test_built.py"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _FLAGS = (

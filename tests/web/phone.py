@@ -172,5 +172,6 @@ class Phones:
 
     async def close(self) -> None:
         for phone in self._made:
+            await phone.page.unroute_all(behavior="ignoreErrors")
             await phone.context.close()
         assert not [error for phone in self._made for error in phone.errors]

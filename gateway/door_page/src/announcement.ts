@@ -2,7 +2,7 @@
 
 import type { Judgement } from "./doorkeeper";
 import { passes } from "./judging";
-import { at } from "./page";
+import { at, made } from "./page";
 import type { Signals } from "./signals";
 import type { Verdict } from "./words";
 import type { Wording } from "./wording";
@@ -46,6 +46,7 @@ export class Announcement {
     at("undo").hidden = !(supervisor && verdict.result === "ADMIT" && scan !== null);
     at("override").hidden = !(supervisor && refused && verdict.reason !== "wrong_event");
     screen.hidden = false;
+    this.cover(true);
     at("next").focus({ preventScroll: true });
     this.signals.give(verdict.result, this.loud());
     requestAnimationFrame(() => {
@@ -60,6 +61,12 @@ export class Announcement {
     window.clearTimeout(this.timer);
     this.shown = null;
     at("verdict").hidden = true;
+    this.cover(false);
+  }
+
+  /** What lies below is out of reach for keys and readers as well. */
+  private cover(over: boolean): void {
+    for (const id of ["top", "main", "tools", "alarm"]) at(id).inert = over;
   }
 
   private write(verdict: Verdict, offline: boolean): void {
@@ -73,7 +80,8 @@ export class Announcement {
     };
     for (const [id, text] of Object.entries(lines)) at(id).textContent = text;
     const { "verdict-where": where, ...rest } = lines;
-    at("spoken").textContent = [...Object.values(rest), where].filter(Boolean).join(". ");
+    const spoken = [...Object.values(rest), where].filter(Boolean).join(". ");
+    at("spoken").replaceChildren(made("span", {}, spoken)); // the same words twice are said twice
   }
 }
 

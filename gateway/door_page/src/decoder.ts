@@ -12,10 +12,11 @@ const OPTIONS = {
 };
 
 export function warmUp(): void {
-  void prepareZXingModule({ overrides: { locateFile: () => wasm }, fireImmediately: true });
+  const overrides = { locateFile: () => wasm };
+  prepareZXingModule({ overrides, fireImmediately: true }).catch(() => {}); // the first picture tries again
 }
 
 export async function textIn(picture: ImageData): Promise<string | null> {
-  const [found] = await readBarcodes(picture, OPTIONS);
+  const [found] = await readBarcodes(picture, OPTIONS).catch(() => []);
   return found?.isValid ? found.text : null;
 }

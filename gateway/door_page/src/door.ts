@@ -30,7 +30,7 @@ export interface House {
   preferences: Preferences;
   wording(): Wording;
   restyle(): void; // preferences have changed
-  ended(revoked: boolean): void;
+  ended(revoked: boolean): Promise<void>;
 }
 
 export class Door {
@@ -69,7 +69,7 @@ export class Door {
       silent: () => this.sync.silent(),
       told: () => this.sync.wake(),
       leaving: () => this.leaving,
-      pass: (judgement) => this.announce(judgement, performance.now()),
+      late: (nonce, judgement, pass) => this.cameLate(nonce, judgement, pass),
     });
   }
 
@@ -126,6 +126,13 @@ export class Door {
     this.show();
   }
 
+  private cameLate(nonce: string, judgement: Judgement, pass: boolean): void {
+    this.scans = this.scans.filter((scan) => scan.nonce !== nonce);
+    if (pass) return this.announce(judgement, performance.now());
+    if (judgement.scan) this.scans.push(judgement.scan);
+    this.show();
+  }
+
   /** The server's word on what was judged here. */
   private came(told: readonly Scan[]): void {
     const byNonce = new Map(told.map((scan) => [scan.nonce, scan]));
@@ -175,7 +182,8 @@ export class Door {
     try {
       await this.sync.tell();
       await this.keeper.undo((await this.house.store.scan(scan.nonce)) ?? scan);
-      this.scans = this.scans.map((one) => (one.nonce === scan.nonce ? { ...one, undone: true } : one));
+      const taken = [scan.nonce, scan.asked];
+      this.scans = this.scans.map((one) => (taken.includes(one.nonce) ? { ...one, undone: true } : one));
       this.say("undone");
       this.sync.wake();
     } catch {
@@ -243,6 +251,6 @@ export class Door {
     this.scans = [];
     notice(null);
     await this.house.store.wipe();
-    this.house.ended(revoked);
+    await this.house.ended(revoked);
   }
 }

@@ -35,7 +35,8 @@ export interface Surroundings {
   serverNow(): number;
   silent(): void; // the server has not answered in time
   told(): void; // a scan waits to be told
-  pass(judgement: Judgement): void; // refused here, and let pass by an answer that came late
+  /** An answer came late and stands for what was judged here; `pass`: which was a refusal. */
+  late(nonce: string, judgement: Judgement, pass: boolean): void;
 }
 
 export class Doorkeeper {
@@ -64,10 +65,9 @@ export class Doorkeeper {
     if (answer !== null) return this.answered(token, hash, nonce, answer);
     this.around.silent();
     const judgement = await this.alone(token, hash, nonce);
-    void asked.then(
-      (came) => came && this.cameLate(judgement, nonce, came),
-      () => this.around.told(), // revoked: the next turn of the line says so, too
-    );
+    asked
+      .then((came) => came && this.cameLate(judgement, nonce, came))
+      .catch(() => this.around.told()); // revoked: the next turn of the line says so, too
     return judgement;
   }
 
@@ -175,7 +175,7 @@ export class Doorkeeper {
     if (what === "tell") return; // the refusal may come of our own scan, told meanwhile
     const known = await this.answered(token, scan.hash, nonce, answer);
     await this.store.dropScan(scan.nonce);
-    if (what === "pass") this.around.pass(known);
+    this.around.late(scan.nonce, known, what === "pass");
   }
 
   private scan(

@@ -19,6 +19,7 @@ const signals = new Signals();
 const sheet = new Sheet();
 const light = matchMedia("(prefers-color-scheme: light)");
 let wording = new Wording(preferences.language);
+let store: Store;
 let door: Door | null = null;
 let enrolmentKey = crypto.randomUUID();
 
@@ -64,11 +65,10 @@ async function setUp(text: string): Promise<void> {
   try {
     const device = await enrol(text, enrolmentKey);
     camera.stop();
-    const store = await Store.open();
     await store.enrol(device);
     enrolmentKey = crypto.randomUUID();
     at<HTMLInputElement>("code").value = "";
-    await work(store);
+    await work();
   } catch (error) {
     tellEnrolment(error instanceof NotEnrolled ? error.phrase : "enrol_refused");
   }
@@ -78,7 +78,7 @@ function tellEnrolment(phrase: NotEnrolled["phrase"] | null): void {
   at("enrol-error").textContent = phrase === null ? "" : wording.say(phrase);
 }
 
-async function work(store: Store): Promise<void> {
+async function work(): Promise<void> {
   const device = await store.device();
   if (device === undefined) return invite();
   codeInAddress(); // a phone that is set up needs none, and shows none
@@ -89,12 +89,7 @@ async function work(store: Store): Promise<void> {
     preferences,
     wording: () => wording,
     restyle,
-    ended(revoked) {
-      door = null;
-      camera.stop();
-      askForCode();
-      if (revoked) notice(wording.say("revoked"));
-    },
+    ended,
   };
   notice(null);
   tellEnrolment(null);
@@ -102,6 +97,15 @@ async function work(store: Store): Promise<void> {
   turnTo("scan");
   door.start();
   await camera.start();
+}
+
+/** The phone has been wiped. */
+async function ended(revoked: boolean): Promise<void> {
+  door = null;
+  camera.stop();
+  store = await Store.open();
+  askForCode();
+  if (revoked) notice(wording.say("revoked"));
 }
 
 /** By the code in the address, which is taken out of it in any case. */
@@ -138,6 +142,7 @@ function listen(): void {
   });
   listenForScanner((text) => {
     camera.stir();
+    sheet.close();
     if (door) door.scanned(text, performance.now());
     else void setUp(text);
   });
@@ -157,7 +162,8 @@ async function begin(): Promise<void> {
   // Two windows would keep two minds of who is in: the second waits until the first is closed.
   await navigator.locks.request("door", async () => {
     notice(null);
-    await work(await Store.open());
+    store = await Store.open();
+    await work();
     await new Promise(() => {});
   });
 }

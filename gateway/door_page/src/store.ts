@@ -12,7 +12,7 @@ export const SCANS_KEPT_MAX = 20_000; // that the server knows of; those that wa
 interface Schema extends DBSchema {
   kept: { key: string; value: unknown };
   buckets: { key: number; value: Uint8Array };
-  scans: { key: string; value: Scan; indexes: { waiting: number; hash: string; at: number } };
+  scans: { key: string; value: Scan; indexes: { waiting: number; at: number } };
 }
 
 export class Store {
@@ -25,9 +25,9 @@ export class Store {
         made.createObjectStore("buckets");
         const scans = made.createObjectStore("scans", { keyPath: "nonce" });
         scans.createIndex("waiting", "waiting");
-        scans.createIndex("hash", "hash");
         scans.createIndex("at", "at");
       },
+      blocking: (_, __, event) => (event.target as IDBDatabase).close(), // it is being deleted
     });
     return new Store(db);
   }

@@ -123,10 +123,12 @@ class Crowd:
 
     async def _return(self, sale_id: str, confirm: c.ConfirmOrder) -> None:
         """The provider says whether the money is back; now and then not at the first time."""
-        outcomes = [True] if self._random.random() < 0.7 else [False, True]
-        for done in outcomes:
-            settle = c.SettleRefund(confirm.order_id, confirm.refund_id, done)
-            await self.insist(Seen(sale_id, settle))
+        order_id, refund_id = confirm.order_id, confirm.refund_id
+        done = c.SettleRefund(order_id, refund_id, True)
+        if self._random.random() < 0.3:
+            await self.insist(Seen(sale_id, c.SettleRefund(order_id, refund_id, False)))
+            await self.insist(Seen(sale_id, c.RetryRefund(order_id, refund_id, ADMIN)))
+        await self.insist(Seen(sale_id, done))
 
     def _wish(self, sale_id: str) -> c.Command:
         random, desk = self._random, self.desk

@@ -1,0 +1,131 @@
+"""What is done about money without anybody asking: words are heeded, missing words asked for, money
+is sent back until it is there."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
+
+from engine import ids
+from engine.commands import ConfirmOrder, DeclinePayment, SettleRefund
+from engine.projection import DueLook, DueRefund
+from engine.rejections import Reason, Rejection
+from engine.replies import Reply
+from engine.runtime.ports import Mailbox
+from engine.ticket import TOKEN_SEED_BYTES
+from gateway.bookings import Bookings
+from gateway.payments.asking import Payments
+from gateway.payments.provider import (
+    Outcome,
+    PaymentProvider,
+    PaymentWord,
+    ProviderRefuses,
+    ProviderUnavailable,
+    RefundStanding,
+    Standing,
+)
+
+LOOKS_MAX = 100
+REFUNDS_MAX = 100
+AT_ONCE_MAX = 16
+
+
+class Errands:
+    def __init__(self, payments: Payments, mailbox: Mailbox, bookings: Bookings) -> None:
+        self._payments = payments
+        self._mailbox = mailbox
+        self._bookings = bookings
+
+    async def heed(self, word: PaymentWord) -> Reply:
+        """Tell whoever the payment is for: an order's sale, or the desk of the bookings."""
+        if ids.is_deposit(word.payment_id):
+            return await self._of_deposit(word)
+        order_id = ids.order_of_payment(word.payment_id)
+        event_id = ids.event_of_order(order_id) if order_id else None
+        if order_id is None or event_id is None:
+            return Rejection(Reason.UNKNOWN_PAYMENT)
+        return await self._mailbox.ask(event_id, _command(order_id, word))
+
+    async def _of_deposit(self, word: PaymentWord) -> Rejection | None:
+        match word.outcome:
+            case Outcome.SUCCEEDED:
+                told = await self._bookings.deposit_paid(word.payment_id, word.amount_minor)
+            case Outcome.DECLINED:
+                told = await self._bookings.deposit_declined(word.payment_id)
+        return told if isinstance(told, Rejection) else None
+
+    async def ask_for_words(self) -> None:
+        """Of payments that no webhook has told of; what is of no use any more is cancelled."""
+        provider = self._payments.provider
+        if provider is None:
+            return
+        due = await self._payments.intents.due(provider.name, LOOKS_MAX)
+        await _some_at_once(self._look(provider, one) for one in due)
+
+    async def _look(self, provider: PaymentProvider, due: DueLook) -> None:
+        payment_id = due.asked.payment_id
+        known = await provider.look(due.asked)
+        if due.over and known.standing in (Standing.WAITING, Standing.DECLINED):
+            known = await provider.cancel(due.asked)
+        if known.standing is Standing.SUCCEEDED:
+            await self.heed(PaymentWord(payment_id, Outcome.SUCCEEDED, known.amount_minor))
+        elif known.standing is not Standing.WAITING and not due.over:
+            await self.heed(PaymentWord(payment_id, Outcome.DECLINED, 0))
+        if known.standing in (Standing.SUCCEEDED, Standing.CANCELLED):
+            await self._payments.intents.close(payment_id)
+
+    async def send_money_back(self) -> None:
+        """All that is pending; the provider does each id once."""
+        provider = self._payments.provider
+        if provider is None:
+            return
+        due = await self._payments.refunds.due(provider.name, REFUNDS_MAX)
+        await _some_at_once(self._send_back(provider, refund) for refund in due)
+
+    async def heed_refund(self, refund_id: str) -> None:
+        """Something has happened to it at the provider."""
+        provider = self._payments.needed()
+        refund = await self._payments.refunds.find(provider.name, refund_id)
+        if refund is not None:
+            await self._send_back(provider, refund)
+
+    async def _send_back(self, provider: PaymentProvider, refund: DueRefund) -> None:
+        """As far as it goes now."""
+        standing = await provider.refund(refund)
+        if standing is RefundStanding.PENDING:
+            return
+        done = standing is RefundStanding.DONE
+        order_id = refund.asked.paid_for
+        event_id = ids.event_of_order(order_id)
+        if event_id is None:
+            await self._bookings.settle_refund(refund.refund_id, done)
+        else:
+            await self._mailbox.ask(event_id, SettleRefund(order_id, refund.refund_id, done))
+
+
+async def _some_at_once(errands: Iterable[Awaitable[None]]) -> None:
+    """What a provider does not answer comes up again, later and later."""
+    waiting = asyncio.Semaphore(AT_ONCE_MAX)
+
+    async def one(errand: Awaitable[None]) -> None:
+        async with waiting:
+            with suppress(ProviderUnavailable, ProviderRefuses):
+                await errand
+
+    async with asyncio.TaskGroup() as tasks:
+        for errand in errands:
+            tasks.create_task(one(errand), name="money errand")
+
+
+def _command(order_id: str, word: PaymentWord) -> ConfirmOrder | DeclinePayment:
+    match word.outcome:
+        case Outcome.SUCCEEDED:
+            return ConfirmOrder(
+                order_id,
+                word.payment_id,
+                word.amount_minor,
+                os.urandom(TOKEN_SEED_BYTES),
+                ids.refund_id(order_id, os.urandom(ids.PAYMENT_RANDOM_BYTES)),
+            )
+        case Outcome.DECLINED:
+            return DeclinePayment(order_id, word.payment_id)
