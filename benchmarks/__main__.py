@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks import (
     alone,
+    cancelling,
     conferences,
     finding,
     fleet,
@@ -60,6 +61,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "memory": memory.measure,
     "halls": halls.measure,
     "import": conferences.measure,
+    "cancel": cancelling.measure,
     "search": finding.measure,
     "trending": trending.measure,
     "sale": sale.measure,

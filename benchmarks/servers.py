@@ -153,7 +153,7 @@ async def stampede(*arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def stampede_on(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
-    """On what is in the folder; `settings` by their names without the prefix."""
+    """On what is in the folder; `settings` by their names without the prefix, or in capitals."""
     data = folder / "data"
     fixed = {
         "STAMPEDE_DATA_DIR": str(data),
@@ -161,7 +161,10 @@ async def stampede_on(folder: Path, *arguments: str, **settings: str) -> AsyncIt
         "STAMPEDE_DOORS_OPEN_HOURS": "1000000",
         "STAMPEDE_ORDER_HOLD_SECONDS": "86400",
     }
-    given = {f"STAMPEDE_{name.upper()}": value for name, value in settings.items()}
+    given = {
+        name if name.isupper() else f"STAMPEDE_{name.upper()}": value
+        for name, value in settings.items()
+    }
     command = ["gateway", "up", "--port=0", *arguments]
     async with _running(command, fixed | given, folder / "server.log") as (url, pid):
         yield Endpoint(url, data, pid)

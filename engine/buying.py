@@ -5,16 +5,19 @@ All selections or none. An unexpired hold is the capacity: nothing after it asks
 
 from collections.abc import Iterable
 
-from engine import limits, waiting
+from engine import limits, promos, waiting
 from engine.commands import CancelOrder, PlaceOrder, Selection
 from engine.facts import Fact, OfferTaken, OrderCancelled, OrderPlaced
 from engine.keys import UsedKey
 from engine.order import Order, OrderStatus, view
-from engine.purchase import CancelReason, Item
+from engine.promo import Promo
+from engine.purchase import CancelReason, Item, PromoUsed
 from engine.rejections import Reason, Rejection
 from engine.replies import Decision, Replayed
 from engine.state import Archived, Phase, State
 from engine.tier import Tier
+
+_NO_CODE = (None, None, None, None)
 
 
 def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
@@ -25,12 +28,15 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
         return Replayed(_placed_again(state, used))
     wanted = _added_up(command.selections)
     offer = waiting.taken_by(state, command, now_ms) if command.offer_id is not None else None
-    refused = _refuse_event(state) or _refuse_wanted(state, command, wanted, offer, now_ms)
+    promo = promos.asked_for(state, command) if command.promo_code is not None else None
+    refused = _refuse_event(state) or _refuse_wanted(state, command, wanted, offer, promo, now_ms)
     if refused is not None:
         return refused
     assert not isinstance(offer, Rejection), "it is refused by then"
     tiers = state.header.tiers
     items = [Item(t, quantity, tiers[t].terms.price_minor) for t, quantity in wanted.items()]
+    if promo is not None:
+        items = promos.discounted(promo.terms, items)
     return [
         OrderPlaced(
             command.order_id,
@@ -42,6 +48,7 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
             command.key,
             command.sealed,
             offer,
+            PromoUsed(promo.terms.promo_id, promo.terms.code) if promo is not None else None,
         )
     ]
 
@@ -59,22 +66,37 @@ def _refuse_wanted(
     command: PlaceOrder,
     wanted: dict[str, int],
     offer: OfferTaken | Rejection | None,
+    promo: Promo | None,
     now_ms: int,
 ) -> Rejection | None:
     """The first kind of refusal in the API's order, then the first line of the order."""
     for tier_id in wanted:
-        if tier_id not in state.header.tiers:
+        tier = state.header.tiers.get(tier_id)
+        if tier is None or (tier.terms.hidden and not _unlocked(tier_id, offer, promo)):
             return Rejection(Reason.UNKNOWN_TIER, {"tier_id": tier_id})
     if isinstance(offer, Rejection):
         return offer
     lines = [(state.header.tiers[tier_id], quantity) for tier_id, quantity in wanted.items()]
+    unknown, inactive, unfit, used_up = (
+        promos.refusals(promo, wanted, now_ms) if command.promo_code is not None else _NO_CODE
+    )
     return (
-        _refuse_windows(lines, now_ms)
+        unknown
+        or _refuse_windows(lines, now_ms)
+        or inactive
         or _refuse_sizes(lines)
         or (limits.refuse(state, command.buyer_id, lines) if state.taken_by_tier else None)
+        or unfit
         or _refuse_attendees(command.attendees, sum(wanted.values()))
+        or used_up
         or _refuse_scarce(lines, offer)
     )
+
+
+def _unlocked(tier_id: str, offer: OfferTaken | Rejection | None, promo: Promo | None) -> bool:
+    if isinstance(offer, OfferTaken) and offer.tier_id == tier_id:
+        return True
+    return promo is not None and promo.terms.unlocks and promo.terms.fits(tier_id)
 
 
 def _refuse_windows(lines: Iterable[tuple[Tier, int]], now_ms: int) -> Rejection | None:
@@ -140,6 +162,7 @@ def _placed_again(state: State, used: UsedKey) -> OrderPlaced | Archived:
         found.expires_at_ms,
         used.key,
         found.sealed,
+        promo=found.promo,
     )
 
 
@@ -173,6 +196,8 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
         state.header.tiers[item.tier_id].hold(item.quantity)
     if state.taken_by_tier:
         limits.take(state, fact.buyer_id, fact.items)
+    if fact.promo is not None:
+        promos.count(state, fact.promo, +1)
     placed = Order(
         OrderStatus.PENDING,
         0,
@@ -185,6 +210,7 @@ def apply_placed(state: State, fact: OrderPlaced, at_ms: int) -> None:
         fact.placed_at_ms,
         fact.expires_at_ms,
         fact.sealed,
+        promo=fact.promo,
         order_id=fact.order_id,
     )
     state.order_by_id.add(placed)
@@ -198,6 +224,8 @@ def apply_cancelled(state: State, fact: OrderCancelled, at_ms: int) -> None:
         state.header.tiers[item.tier_id].release(item.quantity)
     if state.taken_by_tier:
         limits.give_back(state, found.buyer_id, found.items)
+    if found.promo is not None:
+        promos.count(state, found.promo, -1)
     found.status = OrderStatus.CANCELLED
     found.cancel_reason = fact.reason
     state.to_unwind.pop(fact.order_id, None)

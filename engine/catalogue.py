@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from engine.commands import EventTerms, Gate, Key, TierTerms
+from engine.commands import EventTerms, Gate, Key, PromoKind, PromoTerms, TierTerms
 from engine.lifecycle import EventStatus
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,6 +140,25 @@ class Tier(Struct, frozen=True):
     sale_end: datetime
     max_per_order: int
     max_per_buyer: int | None = None
+    hidden: bool = False
+
+
+class PromoCode(Struct, frozen=True):
+    """`code`: in capitals. `value`: per cent, or an amount off an order. `tier_ids` empty: of every
+    tier. `uses`: of orders that stand, as of the projection.
+    """
+
+    promo_code_id: str
+    event_id: str
+    code: str
+    kind: PromoKind
+    value: int
+    tier_ids: tuple[str, ...]
+    uses_max: int | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    unlocks_hidden: bool
+    uses: int = 0
 
 
 class Event(Struct, frozen=True):
@@ -226,6 +245,37 @@ def tier_terms(tier: Tier) -> TierTerms:
         to_ms(tier.sale_end),
         tier.max_per_order,
         tier.max_per_buyer,
+        tier.hidden,
+    )
+
+
+def promo_terms(promo: PromoCode) -> PromoTerms:
+    return PromoTerms(
+        promo.promo_code_id,
+        promo.code,
+        promo.kind,
+        promo.value,
+        promo.tier_ids,
+        promo.uses_max,
+        to_ms(promo.starts_at) if promo.starts_at is not None else None,
+        to_ms(promo.ends_at) if promo.ends_at is not None else None,
+        promo.unlocks_hidden,
+    )
+
+
+def promo_code(event_id: str, terms: PromoTerms) -> PromoCode:
+    """The record that a sale was told these terms of."""
+    return PromoCode(
+        terms.promo_id,
+        event_id,
+        terms.code,
+        terms.kind,
+        terms.value,
+        terms.tier_ids,
+        terms.uses_max,
+        from_ms(terms.starts_at_ms) if terms.starts_at_ms is not None else None,
+        from_ms(terms.ends_at_ms) if terms.ends_at_ms is not None else None,
+        terms.unlocks,
     )
 
 

@@ -54,6 +54,35 @@ class TierTerms(Struct, frozen=True, array_like=True, gc=False):
     sale_end_ms: int
     per_order_max: int
     per_buyer_max: int | None = None  # over all orders; None: as many as there are
+    hidden: bool = False  # sold by a code that unlocks it, and shown to nobody else
+
+
+class PromoKind(StrEnum):
+    PERCENT = "percent"
+    AMOUNT = "amount"
+
+
+class PromoTerms(Struct, frozen=True, array_like=True, gc=False):
+    """A promo code. `code`: as it is compared, in capitals. `value`: per cent, or an amount off an
+    order. `tier_ids` empty: of every tier. `unlocks`: those of them that are hidden, too.
+    """
+
+    promo_id: str
+    code: str
+    kind: PromoKind
+    value: int
+    tier_ids: tuple[str, ...]
+    uses_max: int | None
+    starts_at_ms: int | None
+    ends_at_ms: int | None
+    unlocks: bool
+
+    def fits(self, tier_id: str) -> bool:
+        return not self.tier_ids or tier_id in self.tier_ids
+
+    def active(self, now_ms: int) -> bool:
+        begun = self.starts_at_ms is None or self.starts_at_ms <= now_ms
+        return begun and (self.ends_at_ms is None or now_ms < self.ends_at_ms)
 
 
 class Gate(Struct, frozen=True, array_like=True, gc=False):
@@ -71,6 +100,7 @@ class OpenSale(Struct, frozen=True, tag=True, array_like=True):
     terms: EventTerms
     tiers: tuple[TierTerms, ...]
     gates: tuple[Gate, ...]
+    promos: tuple[PromoTerms, ...] = ()
 
 
 class ConfigureEvent(Struct, frozen=True, tag=True, array_like=True):
@@ -86,6 +116,16 @@ class ConfigureTier(Struct, frozen=True, tag=True, array_like=True):
 class ConfigureGates(Struct, frozen=True, tag=True, array_like=True):
     version: int
     gates: tuple[Gate, ...]
+
+
+class ConfigurePromo(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    promo: PromoTerms
+
+
+class RemovePromo(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    promo_id: str
 
 
 class CloseSale(Struct, frozen=True, tag=True, array_like=True):
@@ -113,6 +153,7 @@ class PlaceOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
     sealed: bytes | None = None  # personal data, encrypted with `personal_key`
     personal_key: bytes | None = None  # goes to a table of its own, never into a fact
     offer_id: str | None = None  # of a waitlist's entry, which is bought by it
+    promo_code: str | None = None  # in capitals
 
 
 class ReadOrder(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -330,6 +371,8 @@ Command = (
     | ConfigureEvent
     | ConfigureTier
     | ConfigureGates
+    | ConfigurePromo
+    | RemovePromo
     | CloseSale
     | CancelEvent
     | CompleteEvent

@@ -5,15 +5,17 @@ Each message carries the event's version; one that is not newer has been heard a
 
 from typing import assert_never
 
-from engine import limits
+from engine import limits, promos
 from engine.commands import (
     CancelEvent,
     CloseSale,
     CompleteEvent,
     ConfigureEvent,
     ConfigureGates,
+    ConfigurePromo,
     ConfigureTier,
     OpenSale,
+    RemovePromo,
     TierTerms,
 )
 from engine.facts import (
@@ -21,6 +23,8 @@ from engine.facts import (
     EventCompleted,
     EventConfigured,
     GatesConfigured,
+    PromoConfigured,
+    PromoRemoved,
     SaleClosed,
     SaleOpened,
     TierConfigured,
@@ -35,6 +39,8 @@ Configuration = (
     | ConfigureEvent
     | ConfigureTier
     | ConfigureGates
+    | ConfigurePromo
+    | RemovePromo
     | CloseSale
     | CancelEvent
     | CompleteEvent
@@ -44,6 +50,8 @@ Configured = (
     | EventConfigured
     | TierConfigured
     | GatesConfigured
+    | PromoConfigured
+    | PromoRemoved
     | SaleClosed
     | EventCancelled
     | EventCompleted
@@ -55,7 +63,9 @@ def configure(state: State, command: Configuration) -> Decision:
         return state.view()
     match command:
         case OpenSale():
-            opened = SaleOpened(command.version, command.terms, command.tiers, command.gates)
+            opened = SaleOpened(
+                command.version, command.terms, command.tiers, command.gates, command.promos
+            )
             return _refuse_tiers(state, command.tiers) or [opened]
         case ConfigureEvent():
             return [EventConfigured(command.version, command.terms)]
@@ -64,6 +74,10 @@ def configure(state: State, command: Configuration) -> Decision:
             return _refuse_tiers(state, (command.tier,)) or [configured]
         case ConfigureGates():
             return [GatesConfigured(command.version, command.gates)]
+        case ConfigurePromo():
+            return [PromoConfigured(command.version, command.promo)]
+        case RemovePromo():
+            return [PromoRemoved(command.version, command.promo_id)]
         case CloseSale():
             return [SaleClosed(command.version)]
         case CancelEvent():
@@ -90,12 +104,18 @@ def apply_configured(state: State, fact: Configured) -> None:
             header.gates = fact.gates
             for terms in fact.tiers:
                 _configure_tier(state, terms)
+            for promo in fact.promos:
+                promos.configure(state, promo)
         case EventConfigured():
             header.terms = fact.terms
         case TierConfigured():
             _configure_tier(state, fact.tier)
         case GatesConfigured():
             header.gates = fact.gates
+        case PromoConfigured():
+            promos.configure(state, fact.promo)
+        case PromoRemoved():
+            promos.remove(state, fact.promo_id)
         case SaleClosed():
             header.phase = Phase.CLOSED
         case EventCancelled():

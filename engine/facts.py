@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from engine.commands import EventTerms, Gate, Key, TierTerms
-from engine.purchase import ArchivedOrder
+from engine.commands import EventTerms, Gate, Key, PromoTerms, TierTerms
+from engine.purchase import ArchivedOrder, PromoUsed
 from engine.purchase import CancelReason as CancelReason  # words of the facts, too
 from engine.purchase import Item as Item
 from engine.telling import Offline
@@ -35,6 +35,7 @@ class SaleOpened(Struct, frozen=True, tag=True, array_like=True):
     terms: EventTerms
     tiers: tuple[TierTerms, ...]
     gates: tuple[Gate, ...]
+    promos: tuple[PromoTerms, ...] = ()
 
 
 class EventConfigured(Struct, frozen=True, tag=True, array_like=True):
@@ -50,6 +51,18 @@ class TierConfigured(Struct, frozen=True, tag=True, array_like=True):
 class GatesConfigured(Struct, frozen=True, tag=True, array_like=True):
     version: int
     gates: tuple[Gate, ...]
+
+
+class PromoConfigured(Struct, frozen=True, tag=True, array_like=True):
+    version: int
+    promo: PromoTerms
+
+
+class PromoRemoved(Struct, frozen=True, tag=True, array_like=True):
+    """Orders that it was used for keep their price."""
+
+    version: int
+    promo_id: str
 
 
 class SaleClosed(Struct, frozen=True, tag=True, array_like=True):
@@ -82,6 +95,7 @@ class OrderPlaced(Struct, frozen=True, tag=True, array_like=True, gc=False):
     key: Key
     sealed: bytes | None
     offer: OfferTaken | None = None
+    promo: PromoUsed | None = None
 
 
 class OrderCancelled(Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -314,6 +328,8 @@ Fact = (
     | EventConfigured
     | TierConfigured
     | GatesConfigured
+    | PromoConfigured
+    | PromoRemoved
     | SaleClosed
     | EventCancelled
     | EventCompleted

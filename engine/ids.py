@@ -27,6 +27,7 @@ _PAYMENT = re.compile(r"(?:pay|ref)_[0-9a-f]{48}")
 
 ORDER_MARK = "ord_"
 ENTRY_MARK = "wle_"
+PROMO_MARK = "prm_"
 EVENT_RANDOM_BYTES = 8
 ORDER_RANDOM_BYTES = 10
 PAYMENT_RANDOM_BYTES = 6

@@ -11,13 +11,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.commands import Caller, Role
-from engine.money import total_minor
+from engine.money import place_minor, total_minor
 from engine.purchase import (
     ArchivedOrder,
     CancelReason,
     Item,
     Payment,
     PaymentStatus,
+    PromoUsed,
     Refund,
     RefundStatus,
 )
@@ -52,6 +53,7 @@ class OrderView(Struct, frozen=True, tag=True, array_like=True, gc=False):
     refund: RefundStatus | None
     tickets: tuple[TicketView, ...]
     sealed: bytes | None
+    promo: PromoUsed | None = None
 
 
 class FirstAnswer(Struct, frozen=True, array_like=True, gc=False):
@@ -85,6 +87,7 @@ class Order(Struct, array_like=True, gc=False):
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
     first_answers: tuple[FirstAnswer, ...] = ()
+    promo: PromoUsed | None = None
     order_id: str = ""
 
     @property
@@ -125,6 +128,14 @@ class Order(Struct, array_like=True, gc=False):
     def item(self, ticket: Ticket) -> Item:
         return self.items[ticket.line]
 
+    def paid_minor(self, ticket: Ticket) -> int:
+        """What has been paid for the ticket's place; those of all places add up to the total."""
+        item = self.item(ticket)
+        if not item.discount_minor:
+            return item.unit_price_minor
+        first = ticket.transfer.from_number if ticket.transfer is not None else ticket.number
+        return place_minor(item, first - sum(i.quantity for i in self.items[: ticket.line]))
+
 
 def revived(archived: ArchivedOrder, at_ms: int) -> Order:
     """`at_ms`: from when on it is kept again. Shares nothing that changes."""
@@ -143,6 +154,7 @@ def revived(archived: ArchivedOrder, at_ms: int) -> Order:
         cancel_reason=archived.reason,
         payments=tuple(replace(payment) for payment in archived.payments),
         refunds=tuple(replace(refund) for refund in archived.refunds),
+        promo=archived.promo,
         order_id=archived.order_id,
     )
 
@@ -179,6 +191,7 @@ def view(order: Order, now_ms: int, payment_id: str | None = None) -> OrderView:
         refund=_worst(order.refunds),
         tickets=_ticket_views(order) if order.tickets else (),
         sealed=order.sealed,
+        promo=order.promo,
     )
 
 

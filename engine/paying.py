@@ -7,7 +7,7 @@ of order. Money that can't buy its places goes back. Money taken = confirmed ord
 import hashlib
 from itertools import islice
 
-from engine import ids, limits
+from engine import ids, limits, promos
 from engine.buying import refuse_unless_pending
 from engine.commands import (
     ConfirmOrder,
@@ -114,7 +114,9 @@ def _confirmation(state: State, found: Order, command: ConfirmOrder, now_ms: int
             OrderCancelled(found.order_id, CancelReason.EXPIRED),
             OrderConfirmed(found.order_id, command.payment_id, tokens, late=True),
         ]
-    if found.cancel_reason is not CancelReason.EXPIRED or limits.refuse_again(state, found):
+    if found.cancel_reason is not CancelReason.EXPIRED:
+        return []
+    if limits.refuse_again(state, found) or promos.used_up_for(state, found):
         return []
     if _still_free(state, found):
         return [OrderConfirmed(found.order_id, command.payment_id, tokens, late=True)]
@@ -190,7 +192,7 @@ def _refunded(
         order_id=found.order_id,
         refund_id=refund_id,
         payment_id=found.paid_by,
-        amount_minor=sum(found.item(ticket).unit_price_minor for ticket in chosen),
+        amount_minor=sum(found.paid_minor(ticket) for ticket in chosen),
         ticket_numbers=tuple(ticket.number for ticket in chosen),
         reason=reason,
         key=key,
@@ -270,6 +272,8 @@ def apply_confirmed(state: State, fact: OrderConfirmed, at_ms: int) -> None:
             tier.sell_held(item.quantity)
     if fact.late and state.taken_by_tier:
         limits.take(state, found.buyer_id, found.items)
+    if fact.late and found.promo is not None:
+        promos.count(state, found.promo, +1)
     found.status = OrderStatus.CONFIRMED
     found.cancel_reason = None
     found.confirmed_at_ms = at_ms

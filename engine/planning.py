@@ -2,11 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from engine.catalogue import Booking, BookingStatus, Event, Slot, Tier, Venue
-from engine.commands import Caller, Role
+from engine.catalogue import Booking, BookingStatus, Event, PromoCode, Slot, Tier, Venue
+from engine.commands import Caller, PromoKind, Role
 from engine.lifecycle import EventStatus
 from engine.rejections import Reason, Rejection
 
+PROMO_CODES_MAX = 1_000  # of an event; each is an entity of its sale
 TIERS_MAX = 100  # all of them are in the sale's public view, which is written after every commit
 
 
@@ -37,6 +38,19 @@ def refuse_capacity(venue: Venue, tiers: tuple[Tier, ...]) -> Rejection | None:
 def refuse_one_more_tier(event: Event) -> Rejection | None:
     if len(event.tiers) >= TIERS_MAX:
         return Rejection(Reason.TOO_MANY_TIERS, {"max": TIERS_MAX})
+    return None
+
+
+def refuse_promo_code(event: Event, promo: PromoCode) -> Rejection | None:
+    known = {tier.tier_id for tier in event.tiers}
+    for tier_id in promo.tier_ids:
+        if tier_id not in known:
+            return Rejection(Reason.UNKNOWN_TIER, {"tier_id": tier_id})
+    if promo.kind is PromoKind.PERCENT and promo.value > 100:
+        return Rejection(Reason.INVALID_DISCOUNT, {"kind": promo.kind.value, "value": promo.value})
+    begins, ends = promo.starts_at, promo.ends_at
+    if begins is not None and ends is not None and ends <= begins:
+        return Rejection(Reason.INVALID_TIMES, {"starts_at": begins, "ends_at": ends})
     return None
 
 

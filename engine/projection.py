@@ -19,6 +19,7 @@ class OrderRow(Struct, frozen=True):
     placed_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None
+    promo_code: str | None = None
 
 
 class OrderOnFile(Struct, frozen=True):

@@ -28,6 +28,14 @@ class Item(Struct, frozen=True, array_like=True, gc=False):
     tier_id: str
     quantity: int
     unit_price_minor: int
+    discount_minor: int = 0  # off all of it
+
+
+class PromoUsed(Struct, frozen=True, array_like=True, gc=False):
+    """The promo code of an order, as it was when it was placed."""
+
+    promo_id: str
+    code: str
 
 
 class Payment(Struct, array_like=True, gc=False):
@@ -57,3 +65,4 @@ class ArchivedOrder(Struct, frozen=True, array_like=True, gc=False):
     reason: CancelReason
     payments: tuple[Payment, ...]
     refunds: tuple[Refund, ...]
+    promo: PromoUsed | None = None

@@ -1,4 +1,4 @@
-"""A sale's state as named entities: the header, an entity an order, a scan, a lone key, a waiter.
+"""A sale's state as named entities: the header, one an order, a scan, a lone key, a code, a waiter.
 
     restore(entities of a state) + the facts after it  ==  the state by replay,  byte for byte
 
@@ -18,6 +18,7 @@ from engine.digests import Digests
 from engine.keys import UsedKey
 from engine.order import LIVE, OrderStatus
 from engine.orders import unpack
+from engine.promo import Promo
 from engine.scan import SCAN_MARK, Scan
 from engine.state import HEADER, KEY_MARK, Header, Phase, State, key_name
 from engine.syncing import index_told
@@ -31,6 +32,7 @@ _encoder = msgspec.msgpack.Encoder()
 _header = msgspec.msgpack.Decoder(Header)
 _scan = msgspec.msgpack.Decoder(Scan)
 _key = msgspec.msgpack.Decoder(UsedKey)
+_promo = msgspec.msgpack.Decoder(Promo)
 _waiter = msgspec.msgpack.Decoder(WaitlistEntry)
 
 
@@ -68,13 +70,14 @@ def names(state: State) -> Iterator[str]:
     yield from state.order_by_id
     yield from state.scan_by_key
     yield from (key_name(used.key.digest) for used in state.lone_keys)
+    yield from state.promo_by_id
     yield from state.waitlist.entry_by_id
 
 
 def count(state: State) -> int:
     """Of all entities."""
-    waiters = len(state.waitlist.entry_by_id)
-    return 1 + len(state.order_by_id) + len(state.scan_by_key) + len(state.lone_keys) + waiters
+    others = len(state.lone_keys) + len(state.promo_by_id) + len(state.waitlist.entry_by_id)
+    return 1 + len(state.order_by_id) + len(state.scan_by_key) + others
 
 
 def _entity(state: State, name: str) -> bytes | None:
@@ -88,6 +91,9 @@ def _entity(state: State, name: str) -> bytes | None:
     if name.startswith(ids.ENTRY_MARK):
         waiter = state.waitlist.entry_by_id.get(name)
         return _encoder.encode(waiter) if waiter is not None else None
+    if name.startswith(ids.PROMO_MARK):
+        promo = state.promo_by_id.get(name)
+        return _encoder.encode(promo) if promo is not None else None
     return state.order_by_id.packed(name)
 
 
@@ -150,6 +156,9 @@ class Restoring:
             self._keys_used[moment[_SPAN]].append(moment)
         elif name.startswith(ids.ENTRY_MARK):
             self._take_waiter(_waiter.decode(entity))
+        elif name.startswith(ids.PROMO_MARK):
+            promo = state.promo_by_id[name] = _promo.decode(entity)
+            state.index_promo(promo)
 
     def _take_waiter(self, entry: WaitlistEntry) -> None:
         self.state.waitlist.add(entry)

@@ -18,6 +18,7 @@ from engine.digests import Digests
 from engine.keys import KeysByAge, LoneKeys, UsedKey
 from engine.order import LIVE, Order, OrderView, may_use
 from engine.orders import Orders
+from engine.promo import Promo
 from engine.rejections import Reason, Rejection
 from engine.scan import Doors, Scan
 from engine.ticket import Ticket
@@ -26,7 +27,7 @@ from engine.waitlist import Waitlist
 
 KEY_KEPT_MS = 24 * 60 * 60 * 1000
 GATHER_MS = 1_000  # what is tidied away may wait so long, so that it goes by the lot
-HEADER = "sale"  # the entity that holds all but orders, scans, lone keys and waitlist entries
+HEADER = "sale"  # the entity that holds all but those of orders, scans, lone keys, codes, waiters
 KEY_MARK = "key:"  # begins the name of a lone key; no order's id begins so
 
 
@@ -39,7 +40,7 @@ class Phase(StrEnum):
 
 
 class Header(Struct, array_like=True):
-    """All of a sale's state but its orders, scans, lone keys and waitlist entries.
+    """All of a sale's state but its orders, scans, lone keys, promo codes and waitlist entries.
 
     `archived_seq`: the latest fact by which orders left memory. Who has come so far in the facts
     has read all that ever happened to an order which is not here.
@@ -57,7 +58,7 @@ class Header(Struct, array_like=True):
     gates: tuple[Gate, ...] = ()
     doors: Doors = field(default_factory=Doors)
     archived_seq: int = 0
-    snapshot_format: Literal[6] = 6  # stays where it is: what is new comes behind it
+    snapshot_format: Literal[7] = 7  # stays where it is: what is new comes behind it
     cancelled_at_ms: int = 0
 
 
@@ -89,10 +90,10 @@ class Archived(Struct, frozen=True, tag=True, array_like=True, gc=False):
 class State:
     """One sale as of its `seq`-th fact.
 
-    `touched` names the entities (the header, order ids, scan keys, lone keys, entry ids) that have
-    changed or gone since its reader last emptied it; it is bookkeeping for the snapshots, not part
-    of the state. `finished` is in the order of time and loses its oldest first: with a plain dict,
-    each look for the oldest would walk over all those that were removed.
+    `touched` names the entities (the header, order ids, scan keys, lone keys, ids of codes and
+    entries) that have changed or gone since its reader last emptied it; it is bookkeeping for the
+    snapshots, not part of the state. `finished` is in the order of time and loses its oldest first:
+    with a plain dict, each look for the oldest would walk over all those that were removed.
     """
 
     def __init__(self, header: Header) -> None:
@@ -108,6 +109,8 @@ class State:
         self.holds: list[bytes] = []  # a heap of the moments when pending orders expire
         self.to_unwind: dict[str, None] = {}  # a cancelled event's orders, until they are ended
         self.waitlist = Waitlist()
+        self.promo_by_id: dict[str, Promo] = {}
+        self.promo_id_by_code: dict[str, str] = {}
         self.taken_by_tier: dict[str, dict[str, int]] = {}  # by buyer, see `engine.limits`
         self.touched: dict[str, None] = {}
 
@@ -251,6 +254,9 @@ class State:
     def index_token(self, found: Order, ticket: Ticket) -> None:
         """The ticket's token has just become its own."""
         self.tokens.add(tokens.remember(found, ticket), ids.order_random(found.order_id))
+
+    def index_promo(self, promo: Promo) -> None:
+        self.promo_id_by_code[promo.terms.code] = promo.terms.promo_id
 
     def overdue_orders(self, now_ms: int) -> Iterator[str]:
         """Pending orders whose hold has ended, in no order; costs what is due, not what is held."""

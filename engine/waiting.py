@@ -65,7 +65,7 @@ def _refuse_join(
         return Rejection(Reason.UNKNOWN_EVENT)
     if state.header.phase is not Phase.OPEN:
         return Rejection(Reason.EVENT_NOT_ON_SALE)
-    if tier is None:
+    if tier is None or tier.terms.hidden:
         return Rejection(Reason.UNKNOWN_TIER, {"tier_id": command.tier_id})
     if not tier.on_sale(now_ms):
         return Rejection(Reason.SALE_NOT_ACTIVE, {"tier_id": command.tier_id})

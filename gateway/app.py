@@ -16,7 +16,7 @@ from gateway.auth import Principal, forbidden, unauthenticated
 from gateway.http import BODY_BYTES_MAX
 from gateway.ports import PORTS, READINESS, Ports, Readiness
 from gateway.problems import Problem, of_fault, told
-from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter
+from gateway.rates import ANONYMOUS, BY_ROLE, RateLimiter, too_often
 from gateway.routes import ROUTES, operations
 from gateway.routes.description import DESCRIPTION, Description
 from gateway.routes.found import Home
@@ -89,13 +89,8 @@ class Edge:
         rate = BY_ROLE[principal.role] if principal else ANONYMOUS
         wait_s = self._limiter.wait_s(caller, rate, time.monotonic())
         if wait_s:
-            raise Problem(
-                429,
-                "rate_limited",
-                f"at most {rate.per_second:g} requests a second, {rate.burst} at once",
-                retryable=True,
-                retry_after_s=int(wait_s) + 1,
-            )
+            most = f"at most {rate.per_second:g} requests a second, {rate.burst} at once"
+            raise too_often(most, wait_s)
 
 
 EDGE = web.AppKey("edge", Edge)

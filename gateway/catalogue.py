@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from engine.catalogue import Booking, Event, Once, Stored, Tier, Venue
+from engine.catalogue import Booking, Event, Once, PromoCode, Stored, Tier, Venue
 from engine.commands import Caller, Gate, Key
 from engine.lifecycle import Step
 from engine.rejections import Rejection
@@ -111,6 +111,24 @@ class Catalogue(Protocol):
     async def change_tier(
         self, caller: Caller, tier_id: str, changes: Mapping[str, object]
     ) -> Tier | Rejection: ...
+
+    async def promo_codes(
+        self, caller: Caller, event_id: str, after: str | None, limit: int
+    ) -> list[PromoCode] | Rejection:
+        """Newest first, from the one after `after`."""
+        ...
+
+    async def add_promo_code(
+        self, caller: Caller, promo: PromoCode, once: Once | None
+    ) -> PromoCode | Stored | Rejection: ...
+
+    async def change_promo_code(
+        self, caller: Caller, event_id: str, promo_code_id: str, changes: Mapping[str, object]
+    ) -> PromoCode | Rejection: ...
+
+    async def remove_promo_code(
+        self, caller: Caller, event_id: str, promo_code_id: str
+    ) -> Rejection | None: ...
 
 
 class NoBody(Body, frozen=True):

@@ -33,6 +33,7 @@ CODES_OF_THE_EDGE = {
     "unknown_mail": 404,
     "unknown_path": 404,
     "unknown_provider": 404,
+    "wallet_not_configured": 404,
     "method_not_allowed": 405,
     "body_too_large": 413,
     "too_many_endpoints": 409,

@@ -25,7 +25,9 @@ from gateway.bookings import Bookings
 from gateway.catalogue import Catalogue
 from gateway.devices import Fleet
 from gateway.payments.asking import Payments
+from gateway.rates import Guesses
 from gateway.settings import Settings
+from gateway.wallets import Wallets
 
 
 class SaleViews(Protocol):
@@ -212,6 +214,8 @@ class Ports(Struct, frozen=True):
     outgoing: Outgoing
     fleet: Fleet
     tokens: Tokens
+    guesses: Guesses
+    wallets: Wallets
 
 
 READINESS: web.AppKey[Callable[[], Awaitable[Readiness]]] = web.AppKey("readiness")

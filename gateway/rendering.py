@@ -11,9 +11,9 @@ from msgspec import UNSET, Struct, UnsetType
 from engine import ids
 from engine.commands import Caller, Role
 from engine.facts import OrderPlaced
-from engine.money import subtotal_minor, total_minor
+from engine.money import discount_minor, subtotal_minor, total_minor
 from engine.order import OrderView
-from engine.purchase import Item
+from engine.purchase import Item, PromoUsed
 from engine.ticket import TicketView
 from gateway.http import instant
 from gateway.personal import Attendee, Buyer, unseal
@@ -26,10 +26,13 @@ class ItemAnswer(Struct, frozen=True, gc=False):
     quantity: int
     unit_price: int
     subtotal: int
+    discount: int | UnsetType = UNSET
 
 
 class PlacedAnswer(Struct, frozen=True, gc=False):
-    """The answer to a placed order, and the beginning of every order's answer."""
+    """The answer to a placed order, and the beginning of every order's answer. With a promo code,
+    the subtotals are before its discount and the total is after it.
+    """
 
     order_id: str
     event_id: str
@@ -41,6 +44,8 @@ class PlacedAnswer(Struct, frozen=True, gc=False):
     payment_id: str | None
     created_at: str
     expires_at: str
+    promo_code: str | UnsetType = UNSET
+    discount_amount: int | UnsetType = UNSET
 
 
 class TicketAnswer(Struct, frozen=True, gc=False):
@@ -61,7 +66,7 @@ class RefundAnswer(Struct, frozen=True, gc=False):
     status: str
 
 
-class OrderAnswer(PlacedAnswer, frozen=True, gc=False):
+class OrderAnswer(PlacedAnswer, frozen=True, gc=False, kw_only=True):
     cancel_reason: str | None
     confirmed_at: str | None
     buyer_email: str | None
@@ -70,7 +75,7 @@ class OrderAnswer(PlacedAnswer, frozen=True, gc=False):
     refund: RefundAnswer | UnsetType = UNSET
 
 
-def items(order_id: str, lines: tuple[Item, ...]) -> list[ItemAnswer]:
+def items(order_id: str, lines: tuple[Item, ...], promo: PromoUsed | None) -> list[ItemAnswer]:
     return [
         ItemAnswer(
             ids.item_id(order_id, position),
@@ -78,6 +83,7 @@ def items(order_id: str, lines: tuple[Item, ...]) -> list[ItemAnswer]:
             item.quantity,
             item.unit_price_minor,
             subtotal_minor(item),
+            item.discount_minor if promo is not None else UNSET,
         )
         for position, item in enumerate(lines)
     ]
@@ -89,13 +95,20 @@ def placed(event_id: str, order: OrderPlaced) -> PlacedAnswer:
         event_id,
         order.buyer_id,
         "PENDING",
-        items(order.order_id, order.items),
+        items(order.order_id, order.items, order.promo),
         total_minor(order.items),
         order.currency,
         None,
         instant(order.placed_at_ms),
         instant(order.expires_at_ms),
+        *_discount(order),
     )
+
+
+def _discount(order: OrderPlaced | OrderView) -> tuple[str | UnsetType, int | UnsetType]:
+    if order.promo is None:
+        return UNSET, UNSET
+    return order.promo.code, discount_minor(order.items)
 
 
 async def order_answer(view: OrderView, caller: Caller, projections: Projections) -> OrderAnswer:
@@ -108,12 +121,13 @@ async def order_answer(view: OrderView, caller: Caller, projections: Projections
         event_id,
         view.buyer_id,
         view.status,
-        items(view.order_id, view.items),
+        items(view.order_id, view.items, view.promo),
         total_minor(view.items),
         view.currency,
         view.payment_id,
         instant(view.placed_at_ms),
         instant(view.expires_at_ms),
+        *_discount(view),
         cancel_reason=view.cancel_reason,
         confirmed_at=instant(view.confirmed_at_ms) if view.confirmed_at_ms else None,
         buyer_email=buyer.email,

@@ -60,6 +60,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     search_server: Literal["elasticsearch", "opensearch"] = "elasticsearch"  # behind that URL
     smtp_url: Annotated[str, Meta(pattern=r"^smtps?://([^\s/@]+@)?[^\s/@]+/?$")] | None = None
     mail_from: MailFrom = "Tickets <tickets@localhost>"
+    # PEM files: the pass type's certificate with its key, and Apple's own above it.
+    apple_pass_certificate: str | None = None
+    apple_intermediate_certificate: str | None = None
+    google_wallet_key: str | None = None  # the service account's JSON file
+    google_wallet_issuer: Annotated[str, Meta(pattern=r"^[0-9]{1,30}$")] | None = None
     # Webhooks go to https only, and to no private address: but for tests, to this machine.
     webhooks_to_localhost: Literal["on", "off"] = "off"
 

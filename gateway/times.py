@@ -4,7 +4,9 @@ A time without offset is the local time of a venue. Clocks that are put forward 
 times and clocks that are put back repeat some: those are refused, with what they may mean.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -48,6 +50,16 @@ def readings(local: datetime, zone: ZoneInfo) -> list[datetime]:
 
 def in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(microsecond=_whole_ms(instant))
+
+
+def utc(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A body's fields, its times, which have an offset, as instants. Raises Problem 400."""
+    times = {
+        name: resolve(value, "UTC", name)
+        for name, value in fields.items()
+        if isinstance(value, datetime)
+    }
+    return {**fields, **times}
 
 
 def from_query(text: str, timezone: str, name: str) -> datetime:

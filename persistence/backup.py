@@ -47,7 +47,7 @@ _BLOCK = tarfile.BLOCKSIZE
 # In an order that foreign keys allow.
 TRUTH = (
     *("shards", "journal", "personal_keys"),
-    *("venues", "events", "tiers", "bookings", "idempotency_keys"),
+    *("venues", "events", "tiers", "promo_codes", "bookings", "idempotency_keys"),
     *("deposits", "deposit_refunds", "booking_addons", "imported_rows"),
     *("intents", "sandbox_payments", "sandbox_refunds", "sandbox_webhooks", "sandbox_mix"),
     "devices",

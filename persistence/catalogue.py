@@ -21,9 +21,11 @@ from engine.catalogue import (
     CancelReason,
     Event,
     Once,
+    PromoCode,
     Stored,
     Tier,
     Venue,
+    promo_terms,
     tier_terms,
 )
 from engine.lifecycle import Step, after
@@ -32,19 +34,21 @@ from engine.planning import (
     refuse_capacity,
     refuse_currency,
     refuse_one_more_tier,
+    refuse_promo_code,
     refuse_times,
     refuse_window,
 )
 from engine.rejections import Reason, Rejection
 from engine.runtime.faults import Fault
 from engine.runtime.ports import Mailbox
-from persistence import bookings, events, venues
+from persistence import bookings, events, promo_codes, venues
 from persistence.changes import UNKNOWN_EVENT, UNKNOWN_VENUE, Changes, changeable
 from persistence.hire import Hire
 from persistence.telling import step_command
 from persistence.transactions import Connection, reading
 
 _UNKNOWN_TIER = Rejection(Reason.UNKNOWN_TIER)
+_UNKNOWN_PROMO_CODE = Rejection(Reason.UNKNOWN_PROMO_CODE)
 
 
 class Catalogue:
@@ -216,10 +220,11 @@ class Catalogue:
             booking = await bookings.live(connection, event.booking_id)
             if booking is not None:
                 await self._hire.give_up(connection, booking, CancelReason.EVENT_CANCELLED)
-        if opened and (
-            refused := await self._changes.tell(event.event_id, step_command(step, stepped))
-        ):
-            return refused
+        if opened:
+            codes = await promo_codes.of_event(connection, event.event_id)
+            command = step_command(step, stepped, codes)
+            if refused := await self._changes.tell(event.event_id, command):
+                return refused
         return await events.find(connection, event.event_id) or UNKNOWN_EVENT
 
     # -- tiers -----------------------------------------------------------------------------
@@ -270,9 +275,103 @@ class Catalogue:
     ) -> Rejection | None:
         if not event.opened:
             return None
-        version = event.version + 1
-        await events.save(connection, replace(event, version=version))
-        return await self._changes.tell(event.event_id, c.ConfigureTier(version, tier_terms(tier)))
+        return await self._tell(
+            connection, event, c.ConfigureTier(event.version + 1, tier_terms(tier))
+        )
+
+    async def _tell(
+        self,
+        connection: Connection,
+        event: Event,
+        command: c.ConfigureTier | c.ConfigurePromo | c.RemovePromo,
+    ) -> Rejection | None:
+        await events.save(connection, replace(event, version=command.version))
+        return await self._changes.tell(event.event_id, command)
+
+    # -- promo codes -----------------------------------------------------------------------
+
+    async def promo_codes(
+        self, caller: c.Caller, event_id: str, after: str | None, limit: int
+    ) -> list[PromoCode] | Rejection:
+        """Newest first, from the one after `after`."""
+        async with reading(self._pool) as connection:
+            event = await events.find(connection, event_id)
+            if event is None:
+                return UNKNOWN_EVENT
+            return refuse_caller(event, caller) or await promo_codes.newest(
+                connection, event_id, after, limit
+            )
+
+    async def add_promo_code(
+        self, caller: c.Caller, promo: PromoCode, once: Once | None
+    ) -> PromoCode | Stored | Rejection:
+        """One of that id that is there already came with this request before a crash."""
+
+        async def work(connection: Connection) -> PromoCode | Rejection:
+            event = await changeable(connection, promo.event_id, caller)
+            if isinstance(event, Rejection):
+                return event
+            known = await promo_codes.find(connection, promo.event_id, promo.promo_code_id)
+            if known is not None:
+                return known
+            refused = refuse_promo_code(event, promo) or await promo_codes.refuse_one_more(
+                connection, promo
+            )
+            if refused is not None:
+                return refused
+            await promo_codes.put(connection, promo)
+            return await self._tell_promo(connection, event, promo) or promo
+
+        return await self._changes.make_once(once, work)
+
+    async def change_promo_code(
+        self,
+        caller: c.Caller,
+        event_id: str,
+        promo_code_id: str,
+        changes: Mapping[str, object],
+    ) -> PromoCode | Rejection:
+        async def work(connection: Connection) -> PromoCode | Rejection:
+            event = await changeable(connection, event_id, caller)
+            if isinstance(event, Rejection):
+                return event
+            promo = await promo_codes.find(connection, event_id, promo_code_id)
+            if promo is None:
+                return _UNKNOWN_PROMO_CODE
+            changed = replace(promo, **changes)
+            if changed == promo:
+                return promo
+            if refused := refuse_promo_code(event, changed):
+                return refused
+            await promo_codes.put(connection, changed)
+            return await self._tell_promo(connection, event, changed) or changed
+
+        return await self._changes.make(work)
+
+    async def remove_promo_code(
+        self, caller: c.Caller, event_id: str, promo_code_id: str
+    ) -> Rejection | None:
+        async def work(connection: Connection) -> Rejection | None:
+            event = await changeable(connection, event_id, caller)
+            if isinstance(event, Rejection):
+                return event
+            if not await promo_codes.delete(connection, event_id, promo_code_id):
+                return _UNKNOWN_PROMO_CODE
+            if not event.opened:
+                return None
+            return await self._tell(
+                connection, event, c.RemovePromo(event.version + 1, promo_code_id)
+            )
+
+        return await self._changes.make(work)
+
+    async def _tell_promo(
+        self, connection: Connection, event: Event, promo: PromoCode
+    ) -> Rejection | None:
+        if not event.opened:
+            return None
+        command = c.ConfigurePromo(event.version + 1, promo_terms(promo))
+        return await self._tell(connection, event, command)
 
 
 async def _move_booking(connection: Connection, event: Event) -> Rejection | None:

@@ -10,11 +10,11 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from engine import facts as f
-from engine.catalogue import CancelReason, Event, Tier, from_ms
+from engine.catalogue import CancelReason, Event, Tier, from_ms, promo_code
 from engine.commands import EventTerms, TierTerms
 from engine.configuring import Configured
 from engine.lifecycle import EventStatus
-from persistence import bookings, events
+from persistence import bookings, events, promo_codes
 from persistence.hire import give_up
 from persistence.transactions import Connection
 
@@ -38,6 +38,10 @@ async def heal(connection: Connection, event_id: str, fact: Configured) -> None:
                 await _heal_tier(connection, event, terms)
         case f.TierConfigured():
             await _heal_tier(connection, event, fact.tier)
+        case f.PromoConfigured():
+            await promo_codes.put(connection, promo_code(event_id, fact.promo))
+        case f.PromoRemoved():
+            await promo_codes.delete(connection, event_id, fact.promo_id)
         case f.EventConfigured():
             await _move_booking(connection, healed)
         case f.EventCancelled():
@@ -53,7 +57,7 @@ def _healed(event: Event, fact: Configured) -> Event:
             return replace(_with(event, fact.terms), status=status, opened=True, gates=fact.gates)
         case f.EventConfigured():
             return _with(event, fact.terms)
-        case f.TierConfigured():
+        case f.TierConfigured() | f.PromoConfigured() | f.PromoRemoved():
             return event
         case f.GatesConfigured():
             return replace(event, gates=fact.gates)
@@ -88,6 +92,7 @@ async def _heal_tier(connection: Connection, event: Event, terms: TierTerms) -> 
         from_ms(terms.sale_end_ms),
         terms.per_order_max,
         terms.per_buyer_max,
+        terms.hidden,
     )
     if any(known.tier_id == tier.tier_id for known in event.tiers):
         await events.save_tier(connection, tier)

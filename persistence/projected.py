@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from engine import ids
 from engine.catalogue import from_ms
+from engine.purchase import Item
 from persistence.recount import Order, Recount, Ticket
 from persistence.recount_scans import Scan
 from persistence.recount_waiting import Waiter
@@ -59,13 +60,14 @@ TABLES = (
         (
             *("event_id", "buyer_id", "status", "cancel_reason", "currency", "total_minor"),
             *("refunded_minor", "placed_at", "expires_at", "confirmed_at", "sealed"),
+            *("promo_id", "promo_code"),
         ),
     ),
     Table(
         "order_items",
         "ord_",
         ("order_id", "position"),
-        ("tier_id", "quantity", "unit_price_minor"),
+        ("tier_id", "quantity", "unit_price_minor", "discount_minor"),
     ),
     Table(
         "payments",
@@ -174,7 +176,7 @@ def expected(recount: Recount) -> dict[str, Rows]:
     return {
         "orders": {(order_id,): _order(sale_id, order) for order_id, order in orders},
         "order_items": {
-            (order_id, position): (item.tier_id, item.quantity, item.unit_price_minor)
+            (order_id, position): _item(item)
             for order_id, order in orders
             for position, item in enumerate(order.placed.items)
         },
@@ -217,7 +219,12 @@ def _order(sale_id: str, order: Order) -> tuple[Any, ...]:
         *(order.total_minor, order.refunded_minor),
         *(from_ms(placed.placed_at_ms), from_ms(placed.expires_at_ms)),
         *(_instant(order.confirmed_at_ms), placed.sealed),
+        *((promo.promo_id, promo.code) if (promo := placed.promo) is not None else (None, None)),
     )
+
+
+def _item(item: Item) -> tuple[Any, ...]:
+    return item.tier_id, item.quantity, item.unit_price_minor, item.discount_minor
 
 
 def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:

@@ -116,7 +116,7 @@ class Projector:
         if spoken_of <= placed:
             return {}
         rows = await self._connection.fetch(
-            "SELECT order_id, tier_id, quantity, unit_price_minor FROM order_items"
+            "SELECT order_id, tier_id, quantity, unit_price_minor, discount_minor FROM order_items"
             " WHERE order_id = ANY($1) ORDER BY order_id, position",
             list(spoken_of - placed),
         )
@@ -244,10 +244,13 @@ class Fold:
                 _instant(fact.placed_at_ms),
                 _instant(fact.expires_at_ms),
                 fact.sealed,
+                fact.promo.promo_id if fact.promo is not None else None,
+                fact.promo.code if fact.promo is not None else None,
             )
         )
         for position, item in enumerate(fact.items):
-            row = (fact.order_id, position, item.tier_id, item.quantity, item.unit_price_minor)
+            costs = (item.unit_price_minor, item.discount_minor)
+            row = (fact.order_id, position, item.tier_id, item.quantity, *costs)
             self._tables["order_items"].append(row)
         self._count(event_id, fact.order_id, held=+1)
 

@@ -10,9 +10,11 @@ from persistence.waitlists import WRITE as WRITE_WAITLIST
 COPIED: dict[str, tuple[str, ...]] = {
     "orders": (
         *("order_id", "event_id", "buyer_id", "status", "currency", "total_minor"),
-        *("placed_at", "expires_at", "sealed"),
+        *("placed_at", "expires_at", "sealed", "promo_id", "promo_code"),
     ),
-    "order_items": ("order_id", "position", "tier_id", "quantity", "unit_price_minor"),
+    "order_items": (
+        *("order_id", "position", "tier_id", "quantity", "unit_price_minor", "discount_minor"),
+    ),
     "payments": (
         *("payment_id", "order_id", "event_id", "method", "amount_minor", "status", "seq"),
     ),

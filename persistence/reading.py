@@ -22,6 +22,7 @@ from engine.purchase import (
     Item,
     Payment,
     PaymentStatus,
+    PromoUsed,
     Refund,
     RefundStatus,
 )
@@ -32,11 +33,13 @@ from persistence.transactions import reading
 
 _REACHED = "SELECT seq FROM sale_offsets WHERE sale_id = $1"
 _ORDER = """
-SELECT buyer_id, status, cancel_reason, currency, placed_at, expires_at, sealed
+SELECT buyer_id, status, cancel_reason, currency, placed_at, expires_at, sealed, promo_id,
+    promo_code
 FROM orders WHERE order_id = $1
 """
 _ITEMS = """
-SELECT tier_id, quantity, unit_price_minor FROM order_items WHERE order_id = $1 ORDER BY position
+SELECT tier_id, quantity, unit_price_minor, discount_minor FROM order_items
+WHERE order_id = $1 ORDER BY position
 """
 _PAYMENTS = """
 SELECT payment_id, method, amount_minor, status FROM payments
@@ -130,7 +133,7 @@ class Projections:
         async with reading(self._pool) as connection:
             rows = await connection.fetch(
                 "SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_minor,"
-                " refunded_minor, placed_at, expires_at, confirmed_at FROM orders"
+                " refunded_minor, placed_at, expires_at, confirmed_at, promo_code FROM orders"
                 " WHERE order_id >= $1 AND order_id < $2 AND order_id > $3"
                 " ORDER BY order_id LIMIT $4",
                 *ids.range_of("ord_", event_id),
@@ -163,6 +166,7 @@ class Projections:
             CancelReason(row["cancel_reason"]),
             tuple(Payment(p, method, n, PaymentStatus(s)) for p, method, n, s in payments),
             tuple(Refund(r, p, n, RefundStatus(status)) for r, p, n, status in refunds),
+            PromoUsed(row["promo_id"], row["promo_code"]) if row["promo_id"] else None,
         )
         return OrderOnFile(seq or 0, True, found)
 

@@ -8,6 +8,7 @@ Rules of this file:
 - The facts are given in order; at any time it is what they add up to so far.
 """
 
+from itertools import pairwise
 from typing import Any, assert_never
 
 from msgspec import Struct
@@ -47,7 +48,7 @@ class Order(Struct):
 
     @property
     def total_minor(self) -> int:
-        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+        return sum(_cost(item) for item in self.placed.items)
 
 
 class Payment(Struct, gc=False):
@@ -193,6 +194,8 @@ class Recount:
                 | f.EntriesForgotten()
                 | f.EventConfigured()
                 | f.GatesConfigured()
+                | f.PromoConfigured()
+                | f.PromoRemoved()
                 | f.SaleClosed()
                 | f.EventCancelled()
                 | f.EventCompleted()
@@ -246,12 +249,12 @@ class Recount:
         for item in order.placed.items:
             self.tiers[item.tier_id].held -= 0 if fact.late else item.quantity
             self.tiers[item.tier_id].sold += item.quantity
-        lines = [item for item in order.placed.items for _ in range(item.quantity)]
-        if len(lines) != len(fact.tokens):
-            self._say(f"{len(fact.tokens)} tickets for {len(lines)} places", entry)
+        places = [place for item in order.placed.items for place in _places_of(item)]
+        if len(places) != len(fact.tokens):
+            self._say(f"{len(fact.tokens)} tickets for {len(places)} places", entry)
         order.tickets = [
-            Ticket(line.tier_id, line.unit_price_minor, self._minted(token, entry), entry.at_ms)
-            for line, token in zip(lines, fact.tokens, strict=False)
+            Ticket(*place, self._minted(token, entry), entry.at_ms)
+            for place, token in zip(places, fact.tokens, strict=False)
         ]
 
     def _minted(self, token: bytes, entry: f.Entry) -> bytes:
@@ -402,6 +405,16 @@ class Recount:
             elif _order(order) != _replayed(state, order_id):
                 wrong.append(f"{order_id} differs between facts and replay")
         return wrong
+
+
+def _cost(item: f.Item) -> int:
+    return item.quantity * item.unit_price_minor - item.discount_minor
+
+
+def _places_of(item: f.Item) -> list[tuple[str, int]]:
+    """Tier and cost of each place: the whole cost in steps that are as even as units allow."""
+    reached = [_cost(item) * n // item.quantity for n in range(item.quantity + 1)]
+    return [(item.tier_id, high - low) for low, high in pairwise(reached)]
 
 
 def _comes_before(fact: f.TicketScanned, in_by: Scan) -> bool:

@@ -1,9 +1,10 @@
 """Tells a sale's actor what has been changed in the catalogue, and sees that it was heard."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from engine import commands as c
-from engine.catalogue import Event, event_terms, tier_terms
+from engine.catalogue import Event, PromoCode, event_terms, promo_terms, tier_terms
 from engine.configuring import Configuration
 from engine.lifecycle import Step
 from engine.rejections import Rejection
@@ -26,11 +27,12 @@ async def tell(mailbox: Mailbox, event_id: str, command: Configuration) -> Rejec
     return None
 
 
-def step_command(step: Step, event: Event) -> Configuration:
+def step_command(step: Step, event: Event, promo_codes: Sequence[PromoCode]) -> Configuration:
     match step:
         case Step.OPEN_SALES:
             tiers = tuple(tier_terms(tier) for tier in event.tiers)
-            return c.OpenSale(event.version, event_terms(event), tiers, event.gates)
+            promos = tuple(promo_terms(promo) for promo in promo_codes)
+            return c.OpenSale(event.version, event_terms(event), tiers, event.gates, promos)
         case Step.CLOSE_SALES:
             return c.CloseSale(event.version)
         case Step.CANCEL:
@@ -59,8 +61,8 @@ def _heard(view: SaleView, command: Configuration) -> bool:
             return view.terms == command.terms
         case c.ConfigureTier():
             return terms_by_tier.get(command.tier.tier_id) == command.tier
-        case c.ConfigureGates():
-            return True  # a sale does not show its gates
+        case c.ConfigureGates() | c.ConfigurePromo() | c.RemovePromo():
+            return True  # a sale does not show them
         case c.CloseSale():
             return view.phase is Phase.CLOSED
         case c.CancelEvent():

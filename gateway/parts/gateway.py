@@ -21,7 +21,9 @@ from gateway.parts.payments import provider_of
 from gateway.parts.process import Process
 from gateway.payments.asking import Payments
 from gateway.ports import Finding, Outgoing, Ports, Readiness
+from gateway.rates import Guesses
 from gateway.routes import ROUTES
+from gateway.wallets import wallets_of
 from persistence.booking_desk import BookingDesk
 from persistence.catalogue import Catalogue
 from persistence.devices import Devices
@@ -90,6 +92,8 @@ async def start_gateway(
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),
+        wallets=wallets_of(settings),
+        guesses=Guesses(process.clock, limited=settings.rate_limits == "on"),
         fleet=Fleet(Devices(pool), Secrets(needs.token_secret), process.clock),
     )
     app = build(ports, readiness)

@@ -16,6 +16,7 @@ from gateway.routes import (
     operations,
     orders,
     payments,
+    promo_codes,
     refunds,
     sandbox,
     search,
@@ -26,6 +27,7 @@ from gateway.routes import (
     tiers,
     venues,
     waitlist,
+    wallets,
     webhook_endpoints,
 )
 from gateway.routing import Route
@@ -45,9 +47,11 @@ ROUTES: list[Route] = [
     *availability.ROUTES,
     *tickets.ROUTES,
     *ticket_files.ROUTES,
+    *wallets.ROUTES,
     *waitlist.ROUTES,
     *events.ROUTES,
     *tiers.ROUTES,
+    *promo_codes.ROUTES,
     *series.ROUTES,
     *venues.ROUTES,
     *bookings.ROUTES,

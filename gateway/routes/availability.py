@@ -88,7 +88,8 @@ def _of_sale(view: SaleView, now_ms: int) -> Availability:
     if status is EventStatus.ON_SALE and sold_out(view):
         status = EventStatus.SOLD_OUT
     open_now = view.phase is Phase.OPEN
-    tiers = [_tier(tier, open_now and tier.on_sale(now_ms)) for tier in view.tiers]
+    shown = [tier for tier in view.tiers if not tier.terms.hidden]
+    tiers = [_tier(tier, open_now and tier.on_sale(now_ms)) for tier in shown]
     return Availability(view.sale_id, status, instant(now_ms), view.seq, tiers)
 
 
@@ -98,7 +99,8 @@ def sold_out(view: SaleView) -> bool:
 
 
 def _of_unopened(event: Event, now_ms: int) -> Availability:
-    tiers = [_tier(Tier(tier_terms(tier)), on_sale=False) for tier in event.tiers]
+    shown = [tier for tier in event.tiers if not tier.hidden]
+    tiers = [_tier(Tier(tier_terms(tier)), on_sale=False) for tier in shown]
     return Availability(event.event_id, event.status, instant(now_ms), 0, tiers)
 
 

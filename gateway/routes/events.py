@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
-from msgspec.structs import asdict, fields
+from msgspec.structs import asdict, fields, replace
 
 from engine import ids
 from engine.catalogue import Category, Event, Venue
@@ -32,7 +32,7 @@ from gateway.catalogue import (
     respond,
     respond_page,
 )
-from gateway.http import Body, decode, decode_bytes, page_cursor, page_limit, unknown
+from gateway.http import Body, answer, decode, decode_bytes, page_cursor, page_limit, unknown
 from gateway.media import CSV, JSON_LINES
 from gateway.problems import malformed, refused
 from gateway.routing import ANYONE, ORGANIZERS, Route, ports_of, principal_of
@@ -139,9 +139,13 @@ async def change(request: web.Request) -> web.Response:
 
 async def read(request: web.Request) -> web.Response:
     event = await ports_of(request).catalogue.event(request.match_info["event_id"])
-    if isinstance(event, Event) and _hidden(request, event):
+    if isinstance(event, Rejection):
+        return refused(event)
+    viewer = ports_of(request).credentials.principal(request.headers)
+    caller = viewer.caller if viewer is not None else None
+    if event.status is EventStatus.DRAFT and not _owns(caller, event):
         return unknown("event")
-    return respond(event, shown)
+    return answer(shown(seen_by(event, caller)))
 
 
 async def list_newest(request: web.Request) -> web.StreamResponse:
@@ -155,10 +159,12 @@ async def list_newest(request: web.Request) -> web.StreamResponse:
     if media := exporting.wanted(request):
         if caller is None:
             raise unauthenticated("a whole list is for those who show a credential")
-        return await exporting.stream(request, media, "events", EventLine, _lines(page_after))
+        lines = _lines(page_after, caller)
+        return await exporting.stream(request, media, "events", EventLine, lines)
     limit, after = page_limit(request), page_cursor(request)
     found = await page_after(after, limit + 1)
-    return respond_page(found, limit, shown, lambda event: event.event_id)
+    seen = [seen_by(event, caller) for event in found]
+    return respond_page(seen, limit, shown, lambda event: event.event_id)
 
 
 def _own_events(catalogue: Catalogue, caller: Caller | None) -> _PageAfter:
@@ -177,11 +183,11 @@ def _wants_own(request: web.Request) -> bool:
     return text == "true"
 
 
-async def _lines(page_after: _PageAfter) -> AsyncIterator[list[EventLine]]:
+async def _lines(page_after: _PageAfter, caller: Caller | None) -> AsyncIterator[list[EventLine]]:
     after = None
     while found := await page_after(after, exporting.ROWS_A_PAGE):
         after = found[-1].event_id
-        yield [_line(event) for event in found]
+        yield [_line(seen_by(event, caller)) for event in found]
 
 
 def _line(event: Event) -> EventLine:
@@ -222,12 +228,15 @@ def in_utc(fields: dict[str, Any], venue: Venue) -> dict[str, Any]:
     return {**fields, **times}
 
 
-def _hidden(request: web.Request, event: Event) -> bool:
-    """A draft is for its organizer alone."""
-    if event.status is not EventStatus.DRAFT:
-        return False
-    viewer = ports_of(request).credentials.principal(request.headers)
-    return viewer is None or refuse_caller(event, viewer.caller) is not None
+def _owns(caller: Caller | None, event: Event) -> bool:
+    return caller is not None and refuse_caller(event, caller) is None
+
+
+def seen_by(event: Event, caller: Caller | None) -> Event:
+    """Hidden tiers are for its organizer alone."""
+    if _owns(caller, event) or not any(tier.hidden for tier in event.tiers):
+        return event
+    return replace(event, tiers=tuple(tier for tier in event.tiers if not tier.hidden))
 
 
 _STEPS = {

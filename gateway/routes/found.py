@@ -19,7 +19,7 @@ from engine.finding import Hit, Point, Search, Sort, Trend
 from engine.lifecycle import EventStatus
 from engine.ranking import distance_km
 from gateway.ports import Finding
-from gateway.routes.events import EventAnswer, shown
+from gateway.routes.events import EventAnswer, seen_by, shown
 
 HOME_MAX = 10
 HOME_SPARE = 20  # for those that are cancelled while the page is remembered
@@ -85,7 +85,7 @@ def _result(
     if near is not None and venue.latitude is not None and venue.longitude is not None:
         away = round(distance_km(near, Point(venue.latitude, venue.longitude)), 3)
     return FoundEvent(
-        shown(event),
+        shown(seen_by(event, None)),
         venue,
         hit.min_price,
         hit.max_price,

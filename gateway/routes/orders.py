@@ -76,11 +76,18 @@ class AttendeeBody(Body, frozen=True):
 
 
 class OrderBody(Body, frozen=True):
+    """Refused for the first of these: `unknown_event`, `event_not_on_sale`, `unknown_tier`,
+    `unknown_offer`, `unknown_promo_code`, `sale_not_active`, `promo_code_not_active`,
+    `max_per_order_exceeded`, `max_per_buyer_exceeded`, `promo_code_not_applicable`,
+    `attendees_mismatch`, `promo_code_used_up`, `sold_out`.
+    """
+
     selections: Annotated[list[SelectionBody], Meta(min_length=1, max_length=100)]
     buyer_id: Subject | None = None
     buyer_email: Email | None = None
     attendees: Annotated[list[AttendeeBody], Meta(min_length=1, max_length=1_000)] | None = None
     offer_id: Id | None = None
+    promo_code: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class PaymentBody(Body, frozen=True):
@@ -105,6 +112,7 @@ class OrderLine(Struct, frozen=True):
     created_at: str
     expires_at: str
     confirmed_at: str | None
+    promo_code: str | None
 
 
 async def place_order(request: web.Request) -> web.Response:
@@ -130,7 +138,15 @@ def _wanted(call: Call) -> PlaceOrder:
         sealed,
         personal_key,
         body.offer_id,
+        _promo_code(call, body),
     )
+
+
+def _promo_code(call: Call, body: OrderBody) -> str | None:
+    if body.promo_code is None:
+        return None
+    call.ports.guesses.refuse(call.principal)
+    return body.promo_code.upper()
 
 
 def _placed(call: Call, reply: Reply) -> Answer | None:
@@ -142,6 +158,8 @@ def _placed(call: Call, reply: Reply) -> Answer | None:
         case Rejection(reason=Reason.UNKNOWN_EVENT):
             return None
         case Rejection():
+            if reply.reason is Reason.UNKNOWN_PROMO_CODE:
+                call.ports.guesses.wrong(call.principal)
             return told(refusal(reply))
         case _:
             raise AssertionError(reply)
@@ -299,6 +317,7 @@ def _line(row: OrderRow) -> OrderLine:
         instant(int(row.placed_at.timestamp() * 1000)),
         instant(int(row.expires_at.timestamp() * 1000)),
         instant(int(row.confirmed_at.timestamp() * 1000)) if row.confirmed_at else None,
+        row.promo_code,
     )
 
 

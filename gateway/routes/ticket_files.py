@@ -35,35 +35,35 @@ async def _qr(request: web.Request, kind: str, media: str) -> web.Response:
         return refused(held)
     _, ticket = held
     image = await asyncio.to_thread(qr_image, ids.token_text(ticket.token), kind)
-    return _file(image, media)
+    return file_answer(image, media)
 
 
 async def pdf(request: web.Request) -> web.Response:
-    held = await _admitting(request)
+    held = await admitting(request)
     if isinstance(held, Rejection):
         return refused(held)
     view, ticket = held
-    shown = await _shown(request, view, ticket)
-    event, venue = await _occasion(request, shown.event_id)
+    told = await shown(request, view, ticket)
+    event, venue = await occasion(request, told.event_id)
     made = from_ms(ports_of(request).clock.now_ms())
-    assert isinstance(shown.token, str)
-    tier = tier_name(event, shown.tier_id)
-    printed = PrintedTicket(shown.ticket_id, shown.token, tier, shown.attendee_name)
+    assert isinstance(told.token, str)
+    tier = tier_name(event, told.tier_id)
+    printed = PrintedTicket(told.ticket_id, told.token, tier, told.attendee_name)
     content = await asyncio.to_thread(ticket_pdf, [printed], event, venue, made)
-    return _file(content, _PDF, f"{shown.ticket_id}.pdf")
+    return file_answer(content, _PDF, f"{told.ticket_id}.pdf")
 
 
 async def ics(request: web.Request) -> web.Response:
-    held = await _admitting(request)
+    held = await admitting(request)
     if isinstance(held, Rejection):
         return refused(held)
     view, ticket = held
-    shown = await _shown(request, view, ticket)
-    event, venue = await _occasion(request, shown.event_id)
+    told = await shown(request, view, ticket)
+    event, venue = await occasion(request, told.event_id)
     made = from_ms(ports_of(request).clock.now_ms())
-    tier = tier_name(event, shown.tier_id)
-    content = ticket_ics(shown.ticket_id, tier, event, venue, made)
-    return _file(content, _ICS, f"{shown.ticket_id}.ics")
+    tier = tier_name(event, told.tier_id)
+    content = ticket_ics(told.ticket_id, tier, event, venue, made)
+    return file_answer(content, _ICS, f"{told.ticket_id}.ics")
 
 
 async def _held(request: web.Request) -> tuple[OrderView, TicketView] | Rejection:
@@ -78,7 +78,7 @@ async def _held(request: web.Request) -> tuple[OrderView, TicketView] | Rejectio
     return view, ticket
 
 
-async def _admitting(request: web.Request) -> tuple[OrderView, TicketView] | Rejection:
+async def admitting(request: web.Request) -> tuple[OrderView, TicketView] | Rejection:
     """A ticket that nobody is let in with is not worth the paper."""
     held = await _held(request)
     if not isinstance(held, Rejection) and held[1].status not in _ADMITS:
@@ -86,12 +86,12 @@ async def _admitting(request: web.Request) -> tuple[OrderView, TicketView] | Rej
     return held
 
 
-async def _shown(request: web.Request, view: OrderView, ticket: TicketView) -> TicketAnswer:
+async def shown(request: web.Request, view: OrderView, ticket: TicketView) -> TicketAnswer:
     caller, projections = principal_of(request).caller, ports_of(request).projections
     return await ticket_answer(view, ticket.number, caller, projections)
 
 
-async def _occasion(request: web.Request, event_id: str) -> tuple[Event, Venue]:
+async def occasion(request: web.Request, event_id: str) -> tuple[Event, Venue]:
     found = await ports_of(request).finding.showings.among([event_id])
     return found[event_id]
 
@@ -100,7 +100,7 @@ def tier_name(event: Event, tier_id: str) -> str:
     return next((tier.name for tier in event.tiers if tier.tier_id == tier_id), "")
 
 
-def _file(content: bytes, media: str, name: str | None = None) -> web.Response:
+def file_answer(content: bytes, media: str, name: str | None = None) -> web.Response:
     headers = {"Cache-Control": "private, no-store"}
     if name is not None:
         headers["Content-Disposition"] = f'inline; filename="{name}"'

@@ -1,7 +1,7 @@
 """Tiers: the kinds of ticket of an event. They may change while it is on sale."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
@@ -13,7 +13,7 @@ from gateway.catalogue import Amount, Name, given, id_once, once, optional, resp
 from gateway.http import Body, decode, decode_bytes
 from gateway.problems import refused
 from gateway.routing import ORGANIZERS, Route, ports_of, principal_of
-from gateway.times import resolve
+from gateway.times import utc
 
 QUANTITY_MAX = 10_000_000
 
@@ -28,10 +28,13 @@ class _Terms(Body, frozen=True, kw_only=True):
     sale_end: Instant | UnsetType = UNSET
     max_per_order: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)] = 10
     max_per_buyer: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)] | None = None
+    hidden: bool = False
 
 
 class NewTier(_Terms, frozen=True, kw_only=True):
-    """Sold from now and until the event's end, where nothing else is said."""
+    """Sold from now and until the event's end, where nothing else is said. `hidden`: to those only
+    who have a promo code that unlocks it.
+    """
 
     total_quantity: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 
@@ -48,24 +51,15 @@ async def create(request: web.Request) -> web.Response:
         return refused(event)
     key = once(request, raw, principal, asdict, 201)
     window = {"sale_start": from_ms(ports.clock.now_ms()), "sale_end": event.end_time}
-    fields = {**window, **_in_utc(given(body))}
+    fields = {**window, **utc(given(body))}
     tier = Tier(tier_id=id_once("tier", key), event_id=event.event_id, **fields)
     return respond(await ports.catalogue.add_tier(principal.caller, tier, key), asdict, 201)
 
 
 async def change(request: web.Request) -> web.Response:
-    changes = _in_utc(given(await decode(request, TierChange)))
+    changes = utc(given(await decode(request, TierChange)))
     caller, tier_id = principal_of(request).caller, request.match_info["tier_id"]
     return respond(await ports_of(request).catalogue.change_tier(caller, tier_id, changes), asdict)
-
-
-def _in_utc(fields: dict[str, Any]) -> dict[str, Any]:
-    times = {
-        name: resolve(value, "UTC", name)
-        for name, value in fields.items()
-        if isinstance(value, datetime)
-    }
-    return {**fields, **times}
 
 
 ROUTES = [

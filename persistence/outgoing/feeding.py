@@ -42,7 +42,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
     AS t (kind, subject, event_id, detail, due)
 ON CONFLICT (kind, subject, version) DO NOTHING
 """
-ENDING = timedelta(minutes=5)
+ENDING = timedelta(minutes=10)
 
 _LISTENING = "SELECT EXISTS (SELECT FROM webhook_endpoints WHERE is_active)"
 

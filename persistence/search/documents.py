@@ -26,7 +26,8 @@ FROM events e JOIN venues v USING (venue_id) CROSS JOIN LATERAL (
            coalesce(array_agg(total_quantity - coalesce(held + sold, 0)), '{}') AS free,
            coalesce(array_agg(sale_start), '{}') AS sale_starts,
            coalesce(array_agg(sale_end), '{}') AS sale_ends
-    FROM tiers LEFT JOIN tier_counters USING (tier_id) WHERE tiers.event_id = e.event_id
+    FROM tiers LEFT JOIN tier_counters USING (tier_id)
+    WHERE tiers.event_id = e.event_id AND NOT tiers.hidden
 ) t
 WHERE e.event_id = ANY($1)
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from engine import facts as f
 from engine.commands import EventTerms, Gate, TierTerms
 from engine.telling import Offline
+from tests.engine.auditor_promos import PromoAudit, cost, places, places_taken, uses
 from tests.engine.auditor_stays import Visit, Visits
 from tests.engine.auditor_waiting import WaitlistAudit
 
@@ -46,7 +47,7 @@ class AuditedOrder:
 
     @property
     def total_minor(self) -> int:
-        return sum(item.quantity * item.unit_price_minor for item in self.placed.items)
+        return sum(cost(item) for item in self.placed.items)
 
 
 class Auditor:
@@ -64,6 +65,7 @@ class Auditor:
         self.key_used_at_ms: dict[bytes, int] = {}
         self.tokens: set[bytes] = set()
         self.waitlist = WaitlistAudit()
+        self.promos = PromoAudit()
 
     # Sums.
 
@@ -103,17 +105,11 @@ class Auditor:
     def money_returned(self) -> int:
         return sum(sum(order.refunds.values()) for order in self.orders.values())
 
-    def taken(self, tier_id: str, buyer_id: str) -> int:
-        """What a buyer holds and has bought of a tier."""
-        own = [order for order in self.orders.values() if order.placed.buyer_id == buyer_id]
-        lines = [i for o in own if o.holds for i in o.placed.items if i.tier_id == tier_id]
-        alive = sum(t.alive and t.tier_id == tier_id for o in own for t in o.tickets)
-        return sum(item.quantity for item in lines) + alive
-
     def _may_have(self, buyer_id: str, items: tuple[f.Item, ...], entry: f.Entry) -> None:
         for item in items:
-            most = self.tiers[item.tier_id].per_buyer_max
-            assert most is None or self.taken(item.tier_id, buyer_id) + item.quantity <= most, entry
+            most, before = self.tiers[item.tier_id].per_buyer_max, self.orders.values()
+            taken = places_taken(before, item.tier_id, buyer_id)
+            assert most is None or taken + item.quantity <= most, entry
 
     # Facts.
 
@@ -132,7 +128,8 @@ class Auditor:
 
     def _hear(self, fact: f.Fact, entry: f.Entry) -> None:
         match fact:
-            case f.SaleOpened(_, terms, tiers, gates):
+            case f.SaleOpened(_, terms, tiers, gates, promos):
+                self.promos.configured(*promos)
                 self.stage, self.terms, self.gates = "open", terms, gates
                 self.tiers |= {tier.tier_id: tier for tier in tiers}
             case f.EventConfigured(_, terms):
@@ -141,6 +138,10 @@ class Auditor:
                 self.tiers[tier.tier_id] = tier
             case f.GatesConfigured(_, gates):
                 self.gates = gates
+            case f.PromoConfigured(_, promo):
+                self.promos.configured(promo)
+            case f.PromoRemoved(_, promo_id):
+                self.promos.by_id.pop(promo_id, None)
             case f.SaleClosed():
                 self.stage = "closed"
             case f.EventCancelled():
@@ -242,6 +243,7 @@ class Auditor:
             waited_for = self.waitlist.waiting(item.tier_id)
             assert item.quantity <= own or not waited_for, entry
         self._may_have(fact.buyer_id, fact.items, entry)
+        self.promos.placed(fact, self.tiers, uses(self.orders.values(), fact), entry)
         self._uses(fact.key.digest, entry)
         self.orders[fact.order_id] = AuditedOrder(fact)
 
@@ -270,6 +272,9 @@ class Auditor:
             assert order.ended is f.CancelReason.EXPIRED, entry
             tiers = [item.tier_id for item in order.placed.items]
             assert not any(self.waitlist.waiting(tier_id) for tier_id in tiers), entry
+            self._may_have(order.placed.buyer_id, order.placed.items, entry)
+            before = uses(self.orders.values(), order.placed)
+            self.promos.used_once_more(order.placed, before, entry)
         else:
             assert order.holds, entry
             assert entry.at_ms < order.placed.expires_at_ms, entry
@@ -281,10 +286,9 @@ class Auditor:
             assert fact.payment_id not in order.returned, entry
         if fact.key is not None:
             self._uses(fact.key.digest, entry)
-        places = [i for i in order.placed.items for _ in range(i.quantity)]
-        for item, token in zip(places, fact.tokens, strict=True):
+        for place, token in zip(places(order.placed.items), fact.tokens, strict=True):
             self._minted(token, entry)
-            order.tickets.append(AuditedTicket(item.tier_id, item.unit_price_minor, [token]))
+            order.tickets.append(AuditedTicket(*place, [token]))
         order.holds, order.ended, order.confirmed = False, None, True
         order.paid_by = fact.payment_id
 

@@ -8,7 +8,9 @@ memory and come back makes no difference to any answer here.
 
 from engine import commands as c
 from engine import facts as f
+from tests.engine.auditor_promos import even
 from tests.engine.model_books import ModelOrder, ModelTicket, digest_of
+from tests.engine.model_promos import ModelPromos
 from tests.engine.model_tickets import REPLAYED, UNCHANGED, ModelTickets
 from tests.engine.model_waiting import Verdict
 
@@ -27,7 +29,7 @@ Keyed = (
 )
 
 
-class Model(ModelTickets):
+class Model(ModelPromos, ModelTickets):
     # The verdict on a command, which is then taken to have been carried out.
 
     def expect(self, command: c.Command, now_ms: int) -> Verdict:
@@ -196,16 +198,24 @@ class Model(ModelTickets):
         for selection in command.selections:
             wanted.setdefault(selection.tier_id, 0)
             wanted[selection.tier_id] += selection.quantity
-        for tier_id in wanted:
-            if tier_id not in self.tiers:
-                return "unknown_tier", {"tier_id": tier_id}
         offered = self.offer_for(command, wanted, now_ms)
+        promo = self.asked_for(command.promo_code)
+        for tier_id in wanted:
+            by_offer = offered is not None and offered.tier_id == tier_id
+            if tier_id not in self.tiers or (
+                self.tiers[tier_id].hidden and not by_offer and not self.sells(promo, tier_id)
+            ):
+                return "unknown_tier", {"tier_id": tier_id}
         if command.offer_id is not None and offered is None:
             return "unknown_offer", {}
+        if command.promo_code is not None and promo is None:
+            return "unknown_promo_code", {}
         for tier_id in wanted:
             tier = self.tiers[tier_id]
             if now_ms < tier.sale_start_ms or now_ms >= tier.sale_end_ms:
                 return "sale_not_active", {"tier_id": tier_id}
+        if refused := self.refuse_window(promo, now_ms):
+            return refused
         for tier_id, quantity in wanted.items():
             most = self.tiers[tier_id].per_order_max
             if quantity > most:
@@ -214,8 +224,12 @@ class Model(ModelTickets):
             too_many = self.too_many(tier_id, command.buyer_id, quantity)
             if too_many is not None:
                 return "max_per_buyer_exceeded", too_many
+        if refused := self.refuse_unfit(promo, wanted):
+            return refused
         if command.attendees not in (None, sum(wanted.values())):
             return "attendees_mismatch", {}
+        if self.used_up(promo):
+            return "promo_code_used_up", {}
         for tier_id, quantity in wanted.items():
             free = self.public(tier_id)
             if offered is not None and offered.tier_id == tier_id:
@@ -231,6 +245,8 @@ class Model(ModelTickets):
             command.buyer_id,
             {tier_id: (n, self.tiers[tier_id].price_minor) for tier_id, n in wanted.items()},
             now_ms + command.hold_ttl_ms,
+            discounts=self.discounts(promo, wanted),
+            promo_id=promo.promo_id if promo is not None else None,
         )
         return "OrderPlaced", {"order_id": command.order_id, "currency": self.terms.currency}
 
@@ -308,12 +324,14 @@ class Model(ModelTickets):
             and (tier_id in own or self.too_many(tier_id, order.buyer_id, quantity) is None)
             for tier_id, (quantity, _) in order.lines.items()
         ]
-        return True if all(enough) else None
+        by_code = bool(own) or not self.used_up_for(order)
+        return True if all(enough) and by_code else None
 
     def _sell(self, order: ModelOrder) -> None:
         order.status, order.cancelled_because = "CONFIRMED", None
         for tier_id, (quantity, price_minor) in order.lines.items():
-            order.tickets += [ModelTicket(tier_id, price_minor, []) for _ in range(quantity)]
+            paid = quantity * price_minor - order.discounts.get(tier_id, 0)
+            order.tickets += [ModelTicket(tier_id, p, []) for p in even(paid, quantity)]
 
     def _decline(self, command: c.DeclinePayment) -> Verdict:
         order = self.orders.get(command.order_id)
@@ -381,6 +399,8 @@ class Model(ModelTickets):
         | c.ConfigureEvent
         | c.ConfigureTier
         | c.ConfigureGates
+        | c.ConfigurePromo
+        | c.RemovePromo
         | c.CloseSale
         | c.CancelEvent
         | c.CompleteEvent,
@@ -400,7 +420,8 @@ class Model(ModelTickets):
         self.version = command.version
         self.tiers |= {tier.tier_id: tier for tier in tiers}
         match command:
-            case c.OpenSale(terms=terms, gates=gates):
+            case c.OpenSale(terms=terms, gates=gates, promos=promos):
+                self.promos |= {promo.promo_id: promo for promo in promos}
                 self.stage, self.terms = "open", terms
                 self.gates = {gate.name: gate.tier_ids for gate in gates}
                 return "SaleOpened", {}
@@ -412,6 +433,12 @@ class Model(ModelTickets):
             case c.ConfigureGates(gates=gates):
                 self.gates = {gate.name: gate.tier_ids for gate in gates}
                 return "GatesConfigured", {}
+            case c.ConfigurePromo(promo=promo):
+                self.promos[promo.promo_id] = promo
+                return "PromoConfigured", {}
+            case c.RemovePromo(promo_id=promo_id):
+                self.promos.pop(promo_id, None)
+                return "PromoRemoved", {}
             case c.CloseSale():
                 self.stage = "closed"
                 return "SaleClosed", {}

@@ -55,10 +55,13 @@ class ModelOrder:
     payments: dict[str, str] = field(default_factory=dict)
     refunds: dict[str, str] = field(default_factory=dict)
     tickets: list[ModelTicket] = field(default_factory=list)
+    discounts: dict[str, int] = field(default_factory=dict)  # off the whole line, by tier
+    promo_id: str | None = None
 
     @property
     def total_minor(self) -> int:
-        return sum(quantity * price for quantity, price in self.lines.values())
+        full = sum(quantity * price for quantity, price in self.lines.values())
+        return full - sum(self.discounts.values())
 
     @property
     def may_leave(self) -> bool:
@@ -111,6 +114,7 @@ class ModelBooks:
         self.version = 0
         self.terms = c.EventTerms("", "", 0, 0)
         self.tiers: dict[str, c.TierTerms] = {}
+        self.promos: dict[str, c.PromoTerms] = {}
         self.gates: dict[str, tuple[str, ...]] = {}
         self.orders: dict[str, ModelOrder] = {}
         self.archived: set[str] = set()

@@ -34,7 +34,7 @@ class ModelWaitlist(ModelBooks):
         if self.stage != "open":
             return "event_not_on_sale", {}
         tier = self.tiers.get(command.tier_id)
-        if tier is None:
+        if tier is None or tier.hidden:
             return "unknown_tier", {}
         if not tier.sale_start_ms <= now_ms < tier.sale_end_ms:
             return "sale_not_active", {}

@@ -196,6 +196,8 @@ class SaleWitness(RuleBasedStateMachine):
             assert tier.waiting == waiting == self.stage.auditor.waitlist.waiting(tier_id)
             assert tier.public == self.model.public(tier_id)
             self.buyers_have_what_the_limit_counts(tier_id)
+        for promo_id, promo in self.stage.state.promo_by_id.items():
+            assert promo.used == self.model.uses(promo_id)
 
     def buyers_have_what_the_limit_counts(self, tier_id: str) -> None:
         taken = self.stage.state.taken_by_tier.get(tier_id)
@@ -268,6 +270,7 @@ class SaleWitness(RuleBasedStateMachine):
         restored, replayed = self.restored(), self.replayed()
         assert encoded(restored) == encoded(replayed) == self.saved
         assert restored.taken_by_tier == replayed.taken_by_tier
+        assert restored.promo_id_by_code == replayed.promo_id_by_code
         self.stage.pass_ms(HOLD_MS)
         self.end_all_offers_and_holds()
         held = [self.stage.auditor.held(tier_id) for tier_id in self.stage.auditor.tiers]
@@ -291,7 +294,7 @@ class SaleWitness(RuleBasedStateMachine):
         alive = [o.order_id for o in self.model.orders.values() if not o.may_leave]
         scans = [scan_key(*scan) for scan in self.model.scans]
         waiting = [entry.entry_id for entry in self.model.live_entries()]
-        assert self.saved.keys() == {HEADER, *alive, *scans, *waiting}
+        assert self.saved.keys() == {HEADER, *alive, *scans, *waiting, *self.model.promos}
         assert not self.stage.state.keys
         assert not any(order.keys for order in self.stage.state.order_by_id.values())
         assert encoded(self.replayed()) == self.saved

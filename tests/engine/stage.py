@@ -55,6 +55,7 @@ def terms(
     sale_end_ms: int = NOON_MS + DAY_MS,
     per_order_max: int = 6,
     per_buyer_max: int | None = None,
+    hidden: bool = False,
 ) -> c.TierTerms:
     return c.TierTerms(
         tier_id,
@@ -65,7 +66,23 @@ def terms(
         sale_end_ms,
         per_order_max,
         per_buyer_max,
+        hidden,
     )
+
+
+def promo(
+    code: str = "SUMMER",
+    *,
+    kind: c.PromoKind = c.PromoKind.PERCENT,
+    value: int = 0,
+    tier_ids: tuple[str, ...] = (),
+    uses_max: int | None = None,
+    window_ms: tuple[int | None, int | None] = (None, None),
+    unlocks: bool = False,
+) -> c.PromoTerms:
+    """Under an id that follows from its code."""
+    promo_id = f"prm_{code.lower()}"
+    return c.PromoTerms(promo_id, code, kind, value, tier_ids, uses_max, *window_ms, unlocks)
 
 
 def event_terms(starts_at_ms: int = STARTS_AT_MS, *, reentry: bool = False) -> c.EventTerms:
@@ -155,6 +172,7 @@ class Stage:
         attendees: int | None = None,
         key: c.Key | None = None,
         offer_id: str | None = None,
+        promo_code: str | None = None,
     ) -> c.PlaceOrder:
         selections = tuple(c.Selection(*line) for line in wanted or ((FLOOR, 1),))
         order_id = ids.order_id(self.event_id, self.random(ids.ORDER_RANDOM_BYTES))
@@ -167,6 +185,7 @@ class Stage:
             key or self.key(),
             b"sealed",
             offer_id=offer_id,
+            promo_code=promo_code,
         )
 
     def join_waitlist(
@@ -350,6 +369,10 @@ class Stage:
 
     def configure(self, tier: c.TierTerms) -> None:
         assert not isinstance(self.ask(c.ConfigureTier(self.version(), tier)), Rejection)
+
+    def give(self, promo_terms: c.PromoTerms) -> None:
+        """A promo code, new or as it is from now on."""
+        assert not isinstance(self.ask(c.ConfigurePromo(self.version(), promo_terms)), Rejection)
 
     def sweep_all(self) -> int:
         """Sweep until nothing is due: how often something was."""

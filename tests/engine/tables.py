@@ -74,5 +74,6 @@ class Tables:
             row.cancelled,
             tuple(replace(payment) for payment in row.payments.values()),
             tuple(replace(refund) for refund in row.refunds.values()),
+            placed.promo,
         )
         return OrderOnFile(self.seq, True, found)

@@ -1,8 +1,8 @@
 """Of several things wrong with an order, the first in the contract's list is told.
 
 The core's part of the list: reused key or replay, unknown event, not on sale, unknown tier, unknown
-offer, sale not active, too many for one order, for one buyer, sold out. Within a kind the first
-line of the order is told.
+offer, unknown code, sale not active, code not active, too many for one order, for one buyer, code
+for other tiers, code used up, sold out. Within a kind the first line of the order is told.
 """
 
 import itertools
@@ -12,16 +12,20 @@ import pytest
 
 from engine import commands as c
 from engine.rejections import Reason
-from tests.engine.stage import NOON_MS, Stage, terms
+from tests.engine.stage import NOON_MS, Stage, promo, terms
 
 IN_ORDER = (
     Reason.IDEMPOTENCY_KEY_REUSED,
     Reason.EVENT_NOT_ON_SALE,
     Reason.UNKNOWN_TIER,
     Reason.UNKNOWN_OFFER,
+    Reason.UNKNOWN_PROMO_CODE,
     Reason.SALE_NOT_ACTIVE,
+    Reason.PROMO_CODE_NOT_ACTIVE,
     Reason.MAX_PER_ORDER_EXCEEDED,
     Reason.MAX_PER_BUYER_EXCEEDED,
+    Reason.PROMO_CODE_NOT_APPLICABLE,
+    Reason.PROMO_CODE_USED_UP,
     Reason.SOLD_OUT,
 )
 # The tier that makes a line wrong in one way only, and how many of it.
@@ -47,7 +51,11 @@ FACTS = {
     Reason.EVENT_NOT_ON_SALE: {},
     Reason.UNKNOWN_TIER: {"tier_id": "tier_nowhere"},
     Reason.UNKNOWN_OFFER: {"offer_id": "off_nowhere"},
+    Reason.UNKNOWN_PROMO_CODE: {},
     Reason.SALE_NOT_ACTIVE: {"tier_id": "tier_later"},
+    Reason.PROMO_CODE_NOT_ACTIVE: {},
+    Reason.PROMO_CODE_NOT_APPLICABLE: {"tier_ids": ("tier_one_a_buyer",)},
+    Reason.PROMO_CODE_USED_UP: {},
     Reason.MAX_PER_ORDER_EXCEEDED: {
         "tier_id": "tier_two_each",
         "requested": 3,
@@ -60,6 +68,14 @@ FACTS = {
         "held": 0,
     },
     Reason.SOLD_OUT: {"tier_id": "tier_scarce", "requested": 4, "available": 3},
+}
+
+
+CODE_WRONG = {
+    Reason.UNKNOWN_PROMO_CODE,
+    Reason.PROMO_CODE_NOT_ACTIVE,
+    Reason.PROMO_CODE_NOT_APPLICABLE,
+    Reason.PROMO_CODE_USED_UP,
 }
 
 
@@ -77,11 +93,32 @@ class Faulty:
             key = c.Key(key.digest, self.stage.random(16))
         if Reason.EVENT_NOT_ON_SALE in self.wrong:
             self.stage.close()
+        code = self.code()
         lines = [LINE[reason] for reason in self.wrong if reason in LINE]
         offer_id = "off_nowhere" if Reason.UNKNOWN_OFFER in self.wrong else None
         return self.stage.place_order(
-            *(lines or [("tier_two_each", 1)]), key=key, offer_id=offer_id
+            *(lines or [("tier_two_each", 1)]), key=key, offer_id=offer_id, promo_code=code
         )
+
+    def code(self) -> str | None:
+        """One in which all is wrong that is to be wrong with the code."""
+        wrong = CODE_WRONG & set(self.wrong)
+        if not wrong or Reason.UNKNOWN_PROMO_CODE in wrong:
+            return "GUESSED" if wrong else None
+        later = Reason.PROMO_CODE_NOT_ACTIVE in wrong
+        unfit = Reason.PROMO_CODE_NOT_APPLICABLE in wrong
+        self.stage.give(promo("SUMMER", uses_max=1))
+        if Reason.PROMO_CODE_USED_UP in wrong:
+            self.stage.ask(self.stage.place_order(("tier_two_each", 1), promo_code="SUMMER"))
+        self.stage.give(
+            promo(
+                "SUMMER",
+                uses_max=1,
+                window_ms=(NOON_MS + 1 if later else None, None),
+                tier_ids=("tier_one_a_buyer",) if unfit else (),
+            )
+        )
+        return "SUMMER"
 
 
 @pytest.mark.parametrize("reason", IN_ORDER)

@@ -12,6 +12,7 @@ from engine import ids
 from engine.state import GATHER_MS
 from tests.engine import stage
 from tests.engine.doors_machine import DoorsMachine, once_there_is, which
+from tests.engine.sale_promo_rules import PROMOS, PromoRules
 from tests.engine.sale_witness import ADMIN, pick
 from tests.engine.stage import (
     BALCONY,
@@ -57,14 +58,14 @@ lines = st.tuples(st.sampled_from([FLOOR, FLOOR, BALCONY, GUEST]), st.sampled_fr
 selections = st.lists(lines, min_size=1, max_size=2)
 
 
-class SaleMachine(DoorsMachine):
+class SaleMachine(PromoRules, DoorsMachine):
     # Buyers.
 
     @initialize(reentry=st.booleans())
     def open(self, reentry: bool) -> None:
         self.ask(self.stage.place_order())
         event = stage.event_terms(STARTS_AT_MS, reentry=reentry)
-        self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY)))
+        self.ask(c.OpenSale(self.stage.version(), event, TIERS, (NORTH, VIP_ONLY), PROMOS))
 
     @rule(wanted=selections, buyer=st.sampled_from([BUYER, STRANGER]), named=st.integers(-9, 6))
     def place(self, wanted: list[tuple[str, int]], buyer: c.Caller, named: int) -> None:
@@ -359,7 +360,7 @@ class SaleMachine(DoorsMachine):
             self.ask(c.CloseSale(version))
         else:
             event = stage.event_terms(STARTS_AT_MS)
-            self.ask(c.OpenSale(version, event, TIERS, (NORTH, VIP_ONLY)))
+            self.ask(c.OpenSale(version, event, TIERS, (NORTH, VIP_ONLY), PROMOS))
 
     @precondition(lambda self: self.steps > 20 and self.model.stage in ("open", "closed"))
     @rule(cancelled=st.booleans())

@@ -48,6 +48,7 @@ TIER_FIELDS = {
     "sale_end",
     "max_per_order",
     "max_per_buyer",
+    "hidden",
 }
 BOOKING_FIELDS = {
     "booking_id",

@@ -89,6 +89,21 @@ async def test_both_hear_of_a_transfer_and_who_waits_of_an_offer(books: Books) -
     assert len(await _mails(books)) == 4
 
 
+@pytest.mark.parametrize(("window_min", "told"), [(30, True), (20, True), (19, False)])
+async def test_an_offers_end_is_told_ten_minutes_before_if_its_window_is_long_enough(
+    books: Books, window_min: int, told: bool
+) -> None:
+    await _with_addresses(books)
+    sale_id = books.sale.entries[0].sale_id
+    entry_id = ids.entry_id(sale_id, bytes(ids.ORDER_RANDOM_BYTES))
+    (made,) = _now([Entry(sale_id, 1, 0, OfferMade(entry_id, "tier", 1, 0, None))])
+    ends_ms = made.at_ms + window_min * 60_000
+    offer = OfferMade(entry_id, "tier", 1, ends_ms, None)
+    await _feed(books, [replace(made, fact=offer)])
+    due = await books.pool.fetchval("SELECT due_at FROM mails WHERE kind = 'offer_ending'")
+    assert due == (from_ms(ends_ms - 600_000) if told else None)
+
+
 async def test_nobody_is_told_again_what_happened_long_ago(books: Books) -> None:
     await _with_addresses(books)
     old = datetime.now(UTC) - TOLD_WITHIN

@@ -4,6 +4,7 @@ from random import Random
 
 from engine import commands as c
 from engine import ids
+from engine.money import total_minor
 from engine.order import OrderView
 from engine.ticket import token_digest
 from tests.runtime.virtual_time import NOON_MS
@@ -28,6 +29,9 @@ def sale_in_shard(shard_id: int, shards: int, nth: int = 0) -> str:
     return found[nth]
 
 
+HALF = c.PromoTerms("prm_half", "HALF", c.PromoKind.PERCENT, 50, (), None, None, None, False)
+
+
 class Desk:
     def __init__(self, seed: int = 0) -> None:
         self._chance = Random(seed)
@@ -38,14 +42,16 @@ class Desk:
     def key(self) -> c.Key:
         return c.Key(self.random(16), self.random(16))
 
-    def open_sale(self, quantity: int = 10, price_minor: int = 5000) -> c.OpenSale:
+    def open_sale(
+        self, quantity: int = 10, price_minor: int = 5000, promos: tuple[c.PromoTerms, ...] = ()
+    ) -> c.OpenSale:
         """Two tiers of that quantity each, on sale, the doors open."""
         tiers = tuple(
             c.TierTerms(tier_id, tier_id, price_minor, quantity, 0, NOON_MS * 2, 6)
             for tier_id in (FLOOR, BALCONY)
         )
         terms = c.EventTerms("organizer", "EUR", NOON_MS + HOUR_MS, NOON_MS + 4 * HOUR_MS)
-        return c.OpenSale(1, terms, tiers, ())
+        return c.OpenSale(1, terms, tiers, (), promos)
 
     def place(
         self,
@@ -58,6 +64,7 @@ class Desk:
         personal_key: bytes | None = None,
         buyer_id: str = "buyer",
         offer_id: str | None = None,
+        promo_code: str | None = None,
     ) -> c.PlaceOrder:
         return c.PlaceOrder(
             ids.order_id(sale, self.random(ids.ORDER_RANDOM_BYTES)),
@@ -69,6 +76,7 @@ class Desk:
             b"sealed" if personal_key else None,
             personal_key,
             offer_id,
+            promo_code,
         )
 
     def join(
@@ -94,7 +102,7 @@ class Desk:
 
     def confirm(self, order: OrderView) -> c.ConfirmOrder:
         assert order.payment_id is not None
-        amount_minor = sum(item.quantity * item.unit_price_minor for item in order.items)
+        amount_minor = total_minor(order.items)
         refund_id = ids.refund_id(order.order_id, self.random(ids.PAYMENT_RANDOM_BYTES))
         return c.ConfirmOrder(
             order.order_id, order.payment_id, amount_minor, self.random(32), refund_id

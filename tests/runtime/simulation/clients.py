@@ -18,7 +18,7 @@ from engine.order import OrderView
 from engine.replies import Replayed, Reply
 from engine.runtime.faults import Fault
 from engine.waiter import EntryStatus, EntryView
-from tests.runtime.desk import ADMIN, BALCONY, FLOOR, SECOND_MS, Desk, sale_in_shard
+from tests.runtime.desk import ADMIN, BALCONY, FLOOR, HALF, SECOND_MS, Desk, sale_in_shard
 from tests.runtime.simulation.host import SHARDS, Host
 from tests.runtime.simulation.weather import Story
 from tests.runtime.simulation.witness import Witness
@@ -74,7 +74,7 @@ class Crowd:
 
     async def open_sales(self, quantity: int) -> None:
         for sale_id in SALES:
-            await self.insist(Seen(sale_id, self.desk.open_sale(quantity)))
+            await self.insist(Seen(sale_id, self.desk.open_sale(quantity, promos=(HALF,))))
 
     async def come(self) -> None:
         """One client's whole visit."""
@@ -154,7 +154,9 @@ class Crowd:
             return desk.join(
                 sale_id, quantity, tier_id=tier_id, buyer_id=buyer_id, offer_ms=OFFER_MS
             )
-        return desk.place(sale_id, random.randint(1, 4), tier_id=tier_id, hold_ms=HOLD_MS)
+        quantity = random.randint(1, 4)
+        code = HALF.code if quantity == 2 else None
+        return desk.place(sale_id, quantity, tier_id=tier_id, hold_ms=HOLD_MS, promo_code=code)
 
     async def insist(self, seen: Seen) -> Reply:
         """Ask under the same key until there is a definite answer; how many faults, no matter."""
