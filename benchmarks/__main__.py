@@ -31,6 +31,7 @@ from benchmarks import (
     trending,
     ways,
     without_http,
+    wrk,
 )
 from benchmarks.asked import Asked
 from benchmarks.results import Measurement, keep, kept, told
@@ -77,6 +78,13 @@ PLOTS = "plots"
 @click.option("--seconds", default=4.0, show_default=True, help="Of each side in each round.")
 @click.option("--in-flight", default=64, show_default=True)
 @click.option("--minutes", default=10.0, show_default=True, help="Of a soak.")
+@click.option(
+    "--client",
+    default="own",
+    show_default=True,
+    type=click.Choice(["own", "wrk"]),
+    help="Who asks in a closed loop: `onsale`, `doors`, `ways` and their like.",
+)
 @click.option("--dry", is_flag=True, help="Tell the figures, keep none of them.")
 def main(
     names: tuple[str, ...],
@@ -85,11 +93,14 @@ def main(
     seconds: float,
     in_flight: int,
     minutes: float,
+    client: str,
     dry: bool,
 ) -> None:
     """Measure NAMES, or all of them but the soak, and draw; `plots` draws what was measured."""
     console = Console()
-    asked = Asked(rounds, seconds, in_flight, minutes)
+    if client == "wrk" and not wrk.is_there():
+        raise click.UsageError(wrk.MISSING)
+    asked = Asked(rounds, seconds, in_flight, minutes, client == "wrk")
     wanted = names or [name for name in MEASURE if name != "soak"]
     for name in (name for name in wanted if name != PLOTS):
         new_loop = uvloop.new_event_loop

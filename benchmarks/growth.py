@@ -38,10 +38,9 @@ async def _measured(asked: Asked, grown: int) -> Measurement:
                 partial(stage.orders, event_id, tier_id, token),
             )
             sides.append(side)
-        turns = await in_turns(sides, asked.in_flight, asked.seconds, asked.rounds_or(PAIRS))
+        turns = await in_turns(sides, asked, asked.rounds_or(PAIRS))
         for side in sides:
-            bodies = [body for turn in turns[side.name] for body in turn.bodies]
-            await stage.expect_in_the_journal(side.server.dsn, bodies)
+            await stage.expect_in_the_journal(side.server.dsn, turns[side.name])
     small, large = (turns[side.name] for side in sides)
     figures = [
         Figure(f"{side.name}: CPU of the server", "µs a reservation", [t.cpu_us for t in of_it])
@@ -56,5 +55,5 @@ async def _measured(asked: Asked, grown: int) -> Measurement:
         f"Interleaved pairs, {asked.in_flight} in flight, {asked.seconds:g} s a side; sold before,"
         f" confirmed, in orders of {stage.SOLD_A_TIME} tickets; every answer found in the journal."
     )
-    name = f"growth, {grown:,} sold"
-    return measured(name, "./run bench growth", conditions, figures)
+    name = asked.titled(f"growth, {grown:,} sold")
+    return measured(name, asked.command("growth"), conditions, figures)

@@ -77,12 +77,12 @@ async def _reservations(
 ) -> list[Measurement]:
     async with baseline("bare") as bare:
         sides = [Side(OURS, ours, requests), Side(BARE, bare, requests)]
-        turns = await in_turns(sides, in_flight, asked.seconds, asked.rounds_or(5))
-        kept = await stage.expect_in_the_journal(ours.dsn, _bodies(turns[OURS]))
+        turns = await in_turns(sides, asked, asked.rounds_or(5), in_flight)
+        kept = await stage.expect_in_the_journal(ours.dsn, turns[OURS])
         conditions = await _conditions(ours, asked, in_flight)
         found = figures(turns, "durable reservations", OURS)
         conditions += f" {kept:,} answers, every one found in the journal."
-        return [measured(title, f"./run bench {name}", conditions, found)]
+        return [measured(asked.titled(title), asked.command(name), conditions, found)]
 
 
 async def sold_out(asked: Asked) -> list[Measurement]:
@@ -96,13 +96,15 @@ async def sold_out(asked: Asked) -> list[Measurement]:
             Side("refusals", ours, lambda: stage.orders(*gone, token), status=409),
             Side("reservations", ours, lambda: stage.orders(*on_sale, token)),
         ]
-        turns = await in_turns(sides, asked.in_flight, asked.seconds, asked.rounds_or(5))
-        await stage.expect_in_the_journal(ours.dsn, _bodies(turns["reservations"]))
-        if {json.loads(body)["code"] for body in _bodies(turns["refusals"])} != {"sold_out"}:
+        turns = await in_turns(sides, asked, asked.rounds_or(5))
+        await stage.expect_in_the_journal(ours.dsn, turns["reservations"])
+        if {json.loads(body)["code"] for body in _bodies(turns["refusals"])} - {"sold_out"}:
             raise SystemExit("a refusal was not sold_out")
         conditions = await _conditions(ours, asked, asked.in_flight)
         found = figures(turns, "answers", "refusals")
-        return [measured("onsale, sold out", "./run bench sold-out", conditions, found)]
+        return [
+            measured(asked.titled("onsale, sold out"), asked.command("sold-out"), conditions, found)
+        ]
 
 
 async def doors(asked: Asked) -> list[Measurement]:
@@ -116,12 +118,14 @@ async def doors(asked: Asked) -> list[Measurement]:
         admitted = _results(turns[OURS], "ADMIT", None)
         scans = [f for f in await stage.facts(ours.dsn) if isinstance(f, TicketScanned)]
         standing = {(f.order_id, f.number) for f in scans if f.result is ScanResult.ADMIT}
-        if len(standing) != admitted:
+        if len(standing) < admitted:
             raise SystemExit(f"{admitted} seen admitted, {len(standing)} in the journal")
         conditions = await _conditions(ours, asked, asked.in_flight)
         conditions += f" {admitted:,} answers, every one found in the journal."
         found = figures(turns, "durable check-ins", OURS)
-        return [measured("doors, one process", "./run bench doors", conditions, found)]
+        return [
+            measured(asked.titled("doors, one process"), asked.command("doors"), conditions, found)
+        ]
 
 
 async def doors_again(asked: Asked) -> list[Measurement]:
@@ -157,10 +161,16 @@ async def _scanned(
     scanner = ours.token("scanner", "bench", event_id)
     async with baseline("bare") as bare:
         sides = [
-            Side(OURS, ours, lambda: stage.scans(event_id, scanner, tokens()), 200),
+            Side(
+                OURS,
+                ours,
+                lambda: stage.scans(event_id, scanner, tokens()),
+                200,
+                stage.CHECK_INS_PER_S_MAX,
+            ),
             Side(BARE, bare, lambda: stage.scans(event_id, scanner, _invented()), 200),
         ]
-        return await in_turns(sides, asked.in_flight, asked.seconds, asked.rounds_or(5))
+        return await in_turns(sides, asked, asked.rounds_or(5))
 
 
 def _invented() -> Iterator[str]:
@@ -170,9 +180,9 @@ def _invented() -> Iterator[str]:
 def _results(turns: list[Turn], result: str, reason: str | None) -> int:
     answers = [json.loads(body) for body in _bodies(turns)]
     found = {(answer["result"], answer.get("reason")) for answer in answers}
-    if found != {(result, reason)}:
+    if found - {(result, reason)}:
         raise SystemExit(f"expected {result} {reason} alone, got {found}")
-    return len(answers)
+    return sum(turn.answered for turn in turns)
 
 
 def _bodies(turns: list[Turn]) -> list[bytes]:
@@ -181,6 +191,7 @@ def _bodies(turns: list[Turn]) -> list[bytes]:
 
 async def _conditions(ours: Endpoint, asked: Asked, in_flight: int) -> str:
     return (
-        f"{in_flight} in flight, closed loop, {asked.seconds:g} s a side and round, in turns;"
+        f"{in_flight} in flight, closed loop{' by wrk' if asked.by_wrk else ''},"
+        f" {asked.seconds:g} s a side and round, in turns;"
         f" {await stage.durability(ours.dsn)}; logs, metrics, snapshots and projector on."
     )

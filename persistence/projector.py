@@ -1,8 +1,8 @@
 """Copies facts from the journal into the tables, each batch exactly once.
 
-A piece of a shard's journal is folded in memory into rows and written with the shard's new offset
-in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes these
-tables, one projector at a time (an advisory lock); others wait until that one is gone.
+A piece of every shard's journal is folded in memory into rows and written with the shards' new
+offsets in one transaction, so a crash repeats nothing and loses nothing. Only the projector writes
+these tables, one projector at a time (an advisory lock); others wait until that one is gone.
 """
 
 import asyncio
@@ -44,12 +44,17 @@ FROM shards s LEFT JOIN projection_offsets o USING (shard_id)
 WHERE s.last_seq > coalesce(o.seq, 0)
 """
 
+# Of each shard the next so many.
 _READ = """
-SELECT seq, batch, crc FROM journal WHERE shard_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+SELECT b.shard_id, j.seq, j.batch, j.crc
+FROM unnest($1::int[], $2::bigint[]) AS b (shard_id, seq) CROSS JOIN LATERAL (
+    SELECT * FROM journal WHERE shard_id = b.shard_id AND seq > b.seq ORDER BY seq LIMIT $3
+) j
+ORDER BY b.shard_id, j.seq
 """
 
 _ADVANCE = """
-INSERT INTO projection_offsets (shard_id, seq) VALUES ($1, $2)
+INSERT INTO projection_offsets (shard_id, seq) SELECT * FROM unnest($1::int[], $2::bigint[])
 ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
 """
 
@@ -83,30 +88,31 @@ class Projector:
             await asyncio.sleep(0 if behind else BUSY_S if busy else IDLE_S)
 
     async def step(self) -> int:
-        """Project the next piece of every shard that is behind; how many batches are left."""
+        """Project the next piece of all shards that are behind; how many batches are left."""
         behind = await self._connection.fetch(_BEHIND)
-        done = 0
-        for row in behind:
-            done += await self._project(row["shard_id"], row["seq"])
-        self._read_rows += done
-        lag: int = sum(row["lag"] for row in behind)
-        return lag - done
-
-    async def _project(self, shard_id: int, after_seq: int) -> int:
-        rows = await self._connection.fetch(_READ, shard_id, after_seq, ROWS_MAX)
+        if not behind:
+            return 0
+        shard_ids, seqs = [row["shard_id"] for row in behind], [row["seq"] for row in behind]
+        rows = await self._connection.fetch(_READ, shard_ids, seqs, max(1, ROWS_MAX // len(behind)))
+        self._read_rows += len(rows)
+        reached = {row["shard_id"]: row["seq"] for row in rows}
         entries = [entry for row in rows for entry in decode(row["batch"], row["crc"])]
         async with self._connection.transaction():
-            waiting = await known(self._connection, entries)
-            received = await transfers.received(self._connection, entries)
-            fold = Fold(await self._items(entries), waiting, received)
-            for entry in entries:
-                fold.take(entry)
-            await fold.write(self._connection)
-            for event_id, fact in fold.configured:
-                await self._heal(self._connection, event_id, fact)
-            await feed(self._connection, entries)
-            await self._connection.execute(_ADVANCE, shard_id, rows[-1]["seq"])
-        return len(rows)
+            await self._project(entries)
+            await self._connection.execute(_ADVANCE, list(reached), list(reached.values()))
+        lag: int = sum(row["lag"] for row in behind)
+        return lag - len(rows)
+
+    async def _project(self, entries: list[f.Entry]) -> None:
+        waiting = await known(self._connection, entries)
+        received = await transfers.received(self._connection, entries)
+        fold = Fold(await self._items(entries), waiting, received)
+        for entry in entries:
+            fold.take(entry)
+        await fold.write(self._connection)
+        for event_id, fact in fold.configured:
+            await self._heal(self._connection, event_id, fact)
+        await feed(self._connection, entries)
 
     async def _items(self, entries: list[f.Entry]) -> dict[str, tuple[f.Item, ...]]:
         """The items of the orders that are spoken of but were placed before this piece."""

@@ -38,7 +38,8 @@ decode_view = msgspec.msgpack.Decoder(SaleView).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
 # entities when whole, ttl_ms, view, as MessagePack the list of all entities' fields, checksums and
-# sizes (0: it is gone), and their values: few arguments, since each costs both sides.
+# sizes (0: it is gone), and what is stored, value behind checksum: few arguments, since each costs
+# both sides.
 _SAVE = """
 local count, xor = 0, 0
 if ARGV[1] == '' then
@@ -62,7 +63,7 @@ for first = 1, #told, 900 do  -- 300 entities a call: what unpack puts on the st
       xor = bit.bxor(xor, told[i + 1])
       count = count + 1
       pairs[#pairs + 1] = told[i]
-      pairs[#pairs + 1] = struct.pack('>I4', told[i + 1]) .. values:sub(at, at + size - 1)
+      pairs[#pairs + 1] = values:sub(at, at + size - 1)
       at = at + size
     end
   end
@@ -114,8 +115,14 @@ class RedisSnapshots:
         base = [str(delta.base[0]), str(delta.base[1])] if delta.base else ["", ""]
         ttl_ms = max(delta.expires_at_ms - int(time.time() * 1000), 60_000)
         told: list[str | int] = []
+        values: list[bytes] = []
         for name, value in delta.entities:
-            told += (name, zlib.crc32(value), len(value)) if value else (name, 0, 0)
+            if not value:
+                told += (name, 0, 0)
+                continue
+            crc = zlib.crc32(value)
+            told += (name, crc, _CRC_BYTES + len(value))
+            values += (crc.to_bytes(_CRC_BYTES, "big"), value)
         arguments: list[str | bytes | int] = [
             *base,
             delta.epoch,
@@ -125,7 +132,7 @@ class RedisSnapshots:
             ttl_ms,
             _encode(delta.view),
             _encode(told),
-            b"".join([value for _, value in delta.entities if value]),
+            b"".join(values),
         ]
         keys = [
             snapshot_key(delta.shard_id, delta.sale_id),

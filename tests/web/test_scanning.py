@@ -1,9 +1,13 @@
 """The scanner's page with a network: the camera, the verdicts, the other ways to a code."""
 
+import io
 from uuid import uuid4
 
 import pytest
+import zxingcpp
+from PIL import Image
 
+from tests.gateway.conftest import PUBLIC_URL
 from tests.gateway.test_devices import invited
 from tests.shop import Shop
 from tests.web.phone import Phone, Phones
@@ -21,11 +25,21 @@ async def test_a_phone_is_set_up_by_the_code_behind_the_address(phone: Phone, sh
     assert phone.page.url == f"{phone.url}/door"  # no code stays in the address
 
 
+async def test_the_picture_of_an_invitation_opens_the_page_with_its_code(
+    phone: Phone, shop: Shop
+) -> None:
+    event_id, _ = await shop.on_sale()
+    invitation = await invited(shop, event_id)
+    await phone.page.set_content(invitation["qr_svg"])
+    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(await phone.page.screenshot())))
+    assert found.text == f"{PUBLIC_URL}/door#{invitation['code']}"
+
+
 async def test_a_phone_is_set_up_by_the_camera(phone: Phone, shop: Shop) -> None:
     event_id, _ = await shop.on_sale()
     code = (await invited(shop, event_id))["code"]
     await phone.open()
-    await phone.point_at(f"https://doors.example/door#{code}")
+    await phone.point_at(f"{PUBLIC_URL}/door#{code}")
     await phone.page.click("#wake")
     await phone.ready()
 

@@ -21,6 +21,7 @@ const light = matchMedia("(prefers-color-scheme: light)");
 let wording = new Wording(preferences.language);
 let store: Store;
 let door: Door | null = null;
+let settingUp = false;
 let enrolmentKey = crypto.randomUUID();
 
 const camera = new Camera(at("video"), {
@@ -62,6 +63,8 @@ async function keepAwake(on: boolean): Promise<void> {
 
 async function setUp(text: string): Promise<void> {
   if (enrolmentIn(text) === null) return tellEnrolment("enrol_unknown");
+  if (settingUp) return;
+  settingUp = true;
   try {
     const device = await enrol(text, enrolmentKey);
     camera.stop();
@@ -71,6 +74,8 @@ async function setUp(text: string): Promise<void> {
     await work();
   } catch (error) {
     tellEnrolment(error instanceof NotEnrolled ? error.phrase : "enrol_refused");
+  } finally {
+    settingUp = false;
   }
 }
 
