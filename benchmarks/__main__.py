@@ -28,6 +28,7 @@ from benchmarks import (
     split,
     steady,
     steps,
+    storm,
     trending,
     ways,
     without_http,
@@ -67,6 +68,7 @@ MEASURE: dict[str, Callable[[Asked], Awaitable[list[Measurement]]]] = {
     "trending": trending.measure,
     "sale": sale.measure,
     "manifest": manifest.measure,
+    "storm": storm.measure,
 }
 PLOTS = "plots"
 

@@ -1,6 +1,6 @@
 """The rows of the projected tables, as they are read back. Data only."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -175,6 +175,31 @@ class RefundRow(Struct, frozen=True):
     attempt: int
     owed_at: datetime | None
     settled_at: datetime | None
+
+
+class SettlementRow(Struct, frozen=True):
+    """Money of a day (UTC) by one provider, in minor units.
+
+    `taken` = `confirmed` + `returned`: what bought its places, and what came for nothing.
+    `refunded` is of what was confirmed, on the day it was decided; `sent_back` of both, on the day
+    it was done.
+    """
+
+    date: date
+    provider: str
+    currency: str
+    taken: int
+    returned: int
+    refunded: int
+    sent_back: int
+
+    @property
+    def confirmed(self) -> int:
+        return self.taken - self.returned
+
+    @property
+    def net(self) -> int:
+        return self.confirmed - self.refunded
 
 
 class SandboxPayment(Struct, frozen=True):

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -175,6 +175,27 @@ def fsck(repair: bool, shards: tuple[int, ...], as_json: bool) -> None:
             raise click.exceptions.Exit(1)
 
     _or_one_line(run, os.environ, exit_code=2)
+
+
+@main.command()
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="In UTC; else all days.")
+@click.option("--event-id", help="Of this event alone.")
+def settlement(day: datetime | None, event_id: str | None) -> None:
+    """Print what was taken, given back and kept, by day, provider and currency, as CSV."""
+
+    async def run(environment: Mapping[str, str]) -> None:
+        from persistence.settlement import settlement as read_settlement
+
+        async with _data(read(environment)) as (database_url, _):
+            connection = await asyncpg.connect(database_url)
+            rows = await read_settlement(connection, event_id, day.date() if day else None)
+            await connection.close()
+        click.echo("date,provider,currency,taken,confirmed,returned,refunded,net,sent_back")
+        for row in rows:
+            amounts = (row.taken, row.confirmed, row.returned, row.refunded, row.net, row.sent_back)
+            click.echo(",".join(map(str, (row.date, row.provider, row.currency, *amounts))))
+
+    _or_one_line(run, os.environ)
 
 
 @main.command()

@@ -16,6 +16,7 @@ from engine.projection import (
     ConflictRow,
     EntryRow,
     OrderRow,
+    SettlementRow,
     TokenList,
 )
 from engine.runtime.ports import Clock, Mailbox
@@ -71,6 +72,12 @@ class Projections(Protocol):
         self, event_id: str, after: tuple[str, int], limit: int
     ) -> list[AttendeeRow]:
         """Tickets of an event by order and number, from the one after `after`."""
+        ...
+
+
+class Settlements(Protocol):
+    async def of_event(self, event_id: str) -> list[SettlementRow]:
+        """Money by day, provider and currency."""
         ...
 
 
@@ -210,6 +217,7 @@ class Ports(Struct, frozen=True):
     sale_views: SaleViews
     projections: Projections
     payments: Payments
+    settlements: Settlements
     finding: Finding
     outgoing: Outgoing
     fleet: Fleet

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from engine.facts import Entry
 from engine.ids import shard_of
 from persistence import strangers
+from persistence.banking import disagreements
 from persistence.copies import Kind, from_postgres, from_redis
 from persistence.findings import Report
 from persistence.history import History
@@ -136,6 +137,7 @@ class Fsck:
         self._copies = {kind: self._report.check(f"{kind.value}s") for kind in Kind}
         self._tables = {t.name: self._report.check(f"table {t.name}") for t in TABLES}
         self._personal = self._report.check("personal keys")
+        self._bank = self._report.check("sandbox's ledger")
 
     async def run(self, shard_ids: Sequence[int]) -> Report:
         for shard_id in shard_ids:
@@ -234,6 +236,7 @@ class Fsck:
             reckoning = Reckoning(sale_id, shard["epoch"] or 0, shard["archived_seq"], copies)
             tables_differ = await self._reckon(reckoning, history, shard["projected"])
             await self._count_keys(reckoning)
+            await self._check_bank(reckoning)
         reckoning.end()
         for copy in copies:
             self._copies[copy.kind].counted["compared"] += 1
@@ -280,6 +283,17 @@ class Fsck:
         for sentence in wrong:
             check.find(f"{sale_id}: {sentence}")
         return bool(wrong)
+
+    async def _check_bank(self, reckoning: Reckoning) -> None:
+        if not reckoning.whole:
+            return
+        orders, recount = TABLES[0], reckoning.recount
+        count, wrong = await disagreements(
+            self._connection, recount, orders.bounds(reckoning.sale_id)
+        )
+        self._bank.counted["payments decided"] += count
+        for sentence in wrong:
+            self._bank.find(f"{reckoning.sale_id}: {sentence}")
 
     async def _count_keys(self, reckoning: Reckoning) -> None:
         orders = TABLES[0]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import aiohttp
 
 from engine.runtime.mailbox import NearestMailbox
-from engine.runtime.ports import Mailbox
+from engine.runtime.ports import Postbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
@@ -38,6 +38,7 @@ from persistence.search.postgres import SESSION
 from persistence.search.showing import CatalogueShowings
 from persistence.search.tastes import AttendedTastes
 from persistence.search.trending import RedisTrending
+from persistence.settlement import Settlements
 from persistence.snapshots import RedisSaleViews
 from persistence.tokens import Tokens
 
@@ -66,7 +67,7 @@ async def start_gateway(
 ) -> None:
     """`supervisor`: of the shards that this very process owns."""
     settings, needs, pool = process.settings, process.needs, process.edge_pool
-    mailbox: Mailbox = remote if supervisor is None else NearestMailbox(supervisor, remote)
+    mailbox: Postbox = remote if supervisor is None else NearestMailbox(supervisor, remote)
     listening = (
         launcher.listen(settings.http_host, settings.http_port)
         if listen_fd is None
@@ -89,6 +90,7 @@ async def start_gateway(
             Intents(pool),
             Refunds(pool),
         ),
+        settlements=Settlements(pool),
         finding=await _finding(process),
         outgoing=Outgoing(MailBooks(pool), Webhooks(pool)),
         tokens=Tokens(pool),
