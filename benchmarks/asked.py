@@ -1,6 +1,7 @@
 """What the command line asks of a measurement."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Asked(Struct, frozen=True):
@@ -17,6 +18,10 @@ class Asked(Struct, frozen=True):
 
     def rounds_or(self, usual: int) -> int:
         return self.rounds or usual
+
+    def by_ourselves(self) -> "Asked":
+        """Where answers are looked at, or an open loop by our own generator follows."""
+        return replace(self, by_wrk=False)
 
     def titled(self, name: str) -> str:
         return f"{name}, by wrk" if self.by_wrk else name

@@ -64,7 +64,7 @@ async def fleet(asked: Asked) -> list[Measurement]:
             Side(OURS, ours, lambda: scans(crowd), 200),
             Side(BARE, bare, lambda: scans(itertools.cycle(crowd.shown)), 200),
         ]
-        turns = await in_turns(sides, asked, rounds, in_flight=DEVICES)
+        turns = await in_turns(sides, asked.by_ourselves(), rounds, in_flight=DEVICES)
         answers = [json.loads(body) for turn in turns[OURS] for body in turn.bodies]
         told = Counter((answer["result"], answer.get("reason")) for answer in answers)
         let_in = await _let_in_once(ours.dsn, crowd, told["ADMIT", None])

@@ -120,14 +120,19 @@ def _process_name(pid: int) -> str:
     return named[0] if named else Path(command[0].split()[0]).name
 
 
-def _cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
     stat = Path(f"/proc/{pid}/stat").read_text()
-    user, system = stat.rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    ticks = stat.rsplit(")", 1)[1].split()[11 : 15 if with_ended_children else 13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _tree_cpu_seconds(pid: int) -> float:
-    return _cpu_seconds(pid) + sum(_tree_cpu_seconds(child) for child in _children(pid))
+    """A child that ends meanwhile, as those who vacuum do, is among its parent's ended ones."""
+    try:
+        below = sum(map(_tree_cpu_seconds, _children(pid)))
+        return below + _cpu_seconds(pid, with_ended_children=True)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def _tree_resident_bytes(pid: int) -> int:

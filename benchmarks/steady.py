@@ -7,7 +7,6 @@ round. Projector and snapshots run, as always.
 from collections.abc import Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from benchmarks import stage
 from benchmarks.asked import Asked
@@ -34,6 +33,7 @@ async def steady(asked: Asked) -> list[Measurement]:
     rounds = asked.rounds_or(5)
     async with stampede() as ours:
         sale, door = stage.event_on_sale(ours), stage.event_on_sale(ours, price=0)
+        await stage.settle(ours)
         most_orders = await most_reservations(ours, sale, asked)
         scanned_s = asked.seconds * (TRIALS + 2 * STEADY * rounds + 1)
         await stage.sell(ours, *door, int(stage.CHECK_INS_PER_S_MAX * scanned_s))
@@ -41,7 +41,7 @@ async def steady(asked: Asked) -> list[Measurement]:
         scanner = ours.token("scanner", "bench", door[0])
         at_the_door = Side("", ours, lambda: stage.scans(door[0], scanner, tickets), 200)
         most_scans = median_per_second(
-            (await in_turns([at_the_door], by_ourselves(asked), TRIALS))[""]
+            (await in_turns([at_the_door], asked.by_ourselves(), TRIALS))[""]
         )
         orders, scans = STEADY * most_orders, STEADY * most_scans
         levels: dict[str, list[Level]] = {"reservations": [], "check-ins": []}
@@ -60,7 +60,8 @@ async def steady(asked: Asked) -> list[Measurement]:
         conditions = (
             f"At {STEADY:.0%} of the most with {asked.in_flight} in flight (median of {TRIALS}),"
             f" open loop, Poisson arrivals, {asked.seconds:g} s a round, in turns. {_generator()}"
-            f" {await stage.durability(ours.dsn)}; logs, metrics, snapshots and projector on."
+            f" {await stage.durability(ours.dsn)}, its log grown before;"
+            " logs, metrics, snapshots and projector on."
         )
         return [measured("steady, at 70 % of the most", "./run bench steady", conditions, figures)]
 
@@ -69,6 +70,7 @@ async def curve(asked: Asked) -> list[Measurement]:
     """Throughput against latency, as the load of reservations rises."""
     async with stampede() as ours:
         sale = stage.event_on_sale(ours)
+        await stage.settle(ours)
         most = await most_reservations(ours, sale, asked)
         levels: dict[float, list[Level]] = {share: [] for share in CURVE}
         for _ in range(asked.rounds_or(3)):
@@ -81,7 +83,8 @@ async def curve(asked: Asked) -> list[Measurement]:
         conditions = (
             f"Reservations at shares of the most that {asked.in_flight} in flight got (median of"
             f" {TRIALS}), open loop, Poisson arrivals, {asked.seconds:g} s each. {_generator()}"
-            f" {await stage.durability(ours.dsn)}; logs, metrics, snapshots and projector on."
+            f" {await stage.durability(ours.dsn)}, its log grown before;"
+            " logs, metrics, snapshots and projector on."
         )
         return [measured("steady, as the load rises", "./run bench curve", conditions, figures)]
 
@@ -90,13 +93,8 @@ async def most_reservations(ours: Endpoint, sale: tuple[str, str], asked: Asked)
     """A second, in a closed loop."""
     token = ours.token("box_office", "bench")
     side = Side("", ours, lambda: stage.orders(*sale, token))
-    turns = await in_turns([side], by_ourselves(asked), TRIALS)
+    turns = await in_turns([side], asked.by_ourselves(), TRIALS)
     return median_per_second(turns[""])
-
-
-def by_ourselves(asked: Asked) -> Asked:
-    """The most is what the client can get that asks in the open loop, too."""
-    return replace(asked, by_wrk=False)
 
 
 def ordering(ours: Endpoint, sale: tuple[str, str], per_second: float) -> Stream:

@@ -54,11 +54,9 @@ def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
 
 
 def _refuse_event(state: State) -> Rejection | None:
-    if not state.opened:
-        return Rejection(Reason.UNKNOWN_EVENT)
-    if state.header.phase is not Phase.OPEN:
-        return Rejection(Reason.EVENT_NOT_ON_SALE)
-    return None
+    if state.header.phase is Phase.OPEN:
+        return None
+    return Rejection(Reason.EVENT_NOT_ON_SALE if state.opened else Reason.UNKNOWN_EVENT)
 
 
 def _refuse_wanted(
@@ -87,7 +85,7 @@ def _refuse_wanted(
         or _refuse_sizes(lines)
         or (limits.refuse(state, command.buyer_id, lines) if state.taken_by_tier else None)
         or unfit
-        or _refuse_attendees(command.attendees, sum(wanted.values()))
+        or _refuse_attendees(command.attendees, wanted)
         or used_up
         or _refuse_scarce(lines, offer)
     )
@@ -120,8 +118,8 @@ def _refuse_sizes(lines: Iterable[tuple[Tier, int]]) -> Rejection | None:
     return None
 
 
-def _refuse_attendees(named: int | None, places: int) -> Rejection | None:
-    if named is None or named == places:
+def _refuse_attendees(named: int | None, wanted: dict[str, int]) -> Rejection | None:
+    if named is None or named == (places := sum(wanted.values())):
         return None
     return Rejection(Reason.ATTENDEES_MISMATCH, {"attendees": named, "tickets": places})
 

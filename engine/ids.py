@@ -16,6 +16,7 @@ Ids are made of random hex handed in by the caller (chance is an argument here):
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 
 _EVENT = re.compile(r"evt_[0-9a-f]{16}")
 _ORDER = re.compile(r"ord_[0-9a-f]{36}")
@@ -108,6 +109,7 @@ def is_deposit(payment: str) -> bool:
     return _DEPOSIT.fullmatch(payment) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_event(text: str) -> bool:
     return _EVENT.fullmatch(text) is not None
 
@@ -132,6 +134,7 @@ def token_text(token: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+@lru_cache(maxsize=4096)
 def shard_of(event: str, shards: int) -> int:
     """The shard that an event's sale lives in, fixed for the life of the installation."""
     return zlib.crc32(event.encode()) % shards

@@ -11,11 +11,11 @@ def subtotal_minor(item: Item) -> int:
 
 
 def total_minor(items: Iterable[Item]) -> int:
-    return sum(item.quantity * item.unit_price_minor - item.discount_minor for item in items)
+    return sum([item.quantity * item.unit_price_minor - item.discount_minor for item in items])
 
 
 def discount_minor(items: Iterable[Item]) -> int:
-    return sum(item.discount_minor for item in items)
+    return sum([item.discount_minor for item in items])
 
 
 def place_minor(item: Item, place: int) -> int:

@@ -70,8 +70,11 @@ class Credentials:
         return jwt.encode({"alg": ALGORITHM}, claims, self._key, algorithms=[ALGORITHM])
 
     def principal(self, headers: Mapping[str, str]) -> Principal | None:
-        """Who asks, or None without a credential. Raises Problem 401 on one that is not good."""
-        header = headers.get("Authorization")
+        """Who asks, or None without a credential. Raises Problem 401 on one that is not good.
+
+        `headers` are found by their names in lower case.
+        """
+        header = headers.get("authorization")
         if header is None:
             return None
         found = self._verified.get(header)

@@ -36,9 +36,9 @@ QUIET_S = 60.0  # then a device is not asked about any more until it comes again
 KNOWN_MAX = 20_000
 _CODE_BYTES = 10  # 80 random bits: nobody guesses that
 _GROUP = 4
-BATTERY_HEADER = "Device-Battery"
-QUEUE_HEADER = "Device-Queue"
-CLOCK_HEADER = "Device-Clock"
+BATTERY_HEADER = "device-battery"
+QUEUE_HEADER = "device-queue"
+CLOCK_HEADER = "device-clock"
 
 _battery = Annotated[float, Meta(ge=0, le=1)]
 _queued = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -142,7 +142,10 @@ class Fleet:
         self._good_until_s[device_id] = asked_s + GOOD_S
 
     def hear(self, device_id: str, headers: Mapping[str, str]) -> None:
-        """What a device that may work tells of itself; what can't be is passed over."""
+        """What a device that may work tells of itself; what can't be is passed over.
+
+        `headers` are found by their names in lower case.
+        """
         battery, queued = headers.get(BATTERY_HEADER), headers.get(QUEUE_HEADER)
         clock = headers.get(CLOCK_HEADER)
         if battery is None and queued is None and clock is None:

@@ -1,16 +1,18 @@
 """The express lane: hot requests, served in the callback that read them.
 
-aiohttp gives every request a task, a request, a look-up of its route and a response of its own,
-which is most of what a reservation costs. A request of a hot route that has come whole needs none
-of them: its connection leaves the letter and writes the answer when it comes. All else goes the
-ordinary way, and so does whatever the lane can't serve, a refused credential or a body that does
-not fit; nothing is answered here that would be answered otherwise there.
+aiohttp gives every request a careful parser, a task, a request, a look-up of its route and a
+response of its own, which is most of what a reservation costs. A hot request that comes in its
+plainest form (`gateway.plain`) needs none of them: its connection leaves the letter and writes the
+answer when it comes. All else goes the ordinary way, and so does whatever the lane can't serve, a
+refused credential or a body that does not fit; nothing is answered here that would be answered
+otherwise there.
 
-    data -> aiohttp's parser -> hot and whole?  yes: command -> mailbox ... reply -> bytes
-                                                no:  aiohttp's task of the connection
+    data -> plain, hot, understood?  yes: command -> mailbox ... reply -> bytes
+                                     no:  aiohttp's parser, and its task of the connection
 
 While a request is served here the connection's task sleeps on, as between two requests; what comes
-meanwhile waits in aiohttp's queue, so answers keep the order of their requests.
+meanwhile waits in aiohttp's queue, so answers keep the order of their requests. All replies that
+come in one turn are told in one callback.
 """
 
 import asyncio
@@ -23,35 +25,44 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
 from msgspec import Struct
 
-from engine.commands import Command
-from engine.ids import is_event
+from engine.commands import Command, Role
 from engine.replies import Replayed, Reply
 from engine.runtime.faults import Fault
-from engine.runtime.ports import Mailbox
+from engine.runtime.ports import Postbox
 from engine.state import Archived
+from gateway import plain
 from gateway.answers import REPLAYED_HEADER, Answer
 from gateway.app import Edge
 from gateway.hot import Call, Hot
-from gateway.http import BODY_BYTES_MAX
 from gateway.launcher import BACKLOG
+from gateway.plain import Head
 from gateway.problems import told
 from gateway.routing import Route
 
-_PREFIX = "/v1/events/"
+_PREFIX = "/v1/events/{event_id}/"
 _SHUTDOWN_S = 2.0
 _NO_LOG: Any = None  # aiohttp's own; `RequestLog` has a line of every request
+
+
+class _Lit(Struct, frozen=True):
+    """A hot route, as it is needed for every request. `roles`: of those who may go by the lane."""
+
+    route: Route
+    hot: Hot
+    label: str
+    roles: frozenset[Role]
 
 
 class _Asking(Struct, gc=False):
     """A call whose reply has not come."""
 
+    connection: "Connection"
     call: Call
-    route: Route
-    hot: Hot
+    lit: _Lit
     command: Command
     began_s: float
 
@@ -62,172 +73,162 @@ class Lane:
     `mailbox`: the sales' own; of an order that has left memory it says so and no more.
     """
 
-    def __init__(self, edge: Edge, mailbox: Mailbox, routes: Iterable[Route]) -> None:
+    def __init__(self, edge: Edge, mailbox: Postbox, routes: Iterable[Route]) -> None:
         self.edge = edge
-        self.mailbox = mailbox
-        hot = [route for route in routes if route.hot is not None]
-        self._route_by_end = {
-            (route.method, route.path.removeprefix(f"{_PREFIX}{{event_id}}/")): route
-            for route in hot
+        self._mailbox = mailbox
+        self._lit_by_end = {
+            route.path.removeprefix(_PREFIX): _Lit(
+                route, route.hot, route.label, route.hot.roles or route.roles
+            )
+            for route in routes
+            if route.hot is not None and route.roles is not None
         }
+        self._replies: list[tuple[_Asking, Reply | Fault]] = []
+        self._soon = asyncio.get_running_loop().call_soon
 
-    def taken(self, message: Any, payload: StreamReader) -> "_Asking | bytes | None":
-        """The call, if it may go through here; else its body, if that has been read."""
-        if not isinstance(message, RawRequestMessage):
+    def understood(self, connection: "Connection", head: Head, body: bytes) -> _Asking | None:
+        """The call, if it may go through here."""
+        edge, headers, began_s = self.edge, head.headers, time.perf_counter()
+        lit = self._lit_by_end.get(head.end)
+        if lit is None:
             return None
-        path = message.path
-        event_id, _, end = path.removeprefix(_PREFIX).partition("/")
-        route = self._route_by_end.get((message.method, end))
-        if route is None or not path.startswith(_PREFIX) or not is_event(event_id):
-            return None
-        if (
-            message.version != HttpVersion11
-            or message.should_close
-            or message.compression
-            or "Expect" in message.headers
-            or payload is EMPTY_PAYLOAD
-            or not payload.is_eof()
-            or payload.total_bytes > BODY_BYTES_MAX
-        ):
-            return None
-        body = payload.read_nowait()
-        return self._understood(route, event_id, message, body) or body
-
-    def _understood(self, route: Route, event_id: str, message: Any, body: bytes) -> _Asking | None:
-        edge, hot, began_s = self.edge, route.hot, time.perf_counter()
-        assert hot is not None
-        assert route.roles is not None
         try:
-            principal = edge.ports.credentials.principal(message.headers)
-            if principal is None or principal.role not in (hot.roles or route.roles):
+            principal = edge.ports.credentials.principal(headers)
+            if principal is None or principal.role not in lit.roles:
                 return None
             if principal.enrolled:
                 if not edge.ports.fleet.allows(principal.subject):
                     return None
-                edge.ports.fleet.hear(principal.subject, message.headers)
-            call = Call(message.path, event_id, message.headers, body, principal, edge.ports)
-            command = hot.command(call)
+                edge.ports.fleet.hear(principal.subject, headers)
+            call = Call(head.path, head.event_id, headers, body, principal, edge.ports)
+            command = lit.hot.command(call)
             edge.limit(principal, None)
         except Exception:  # what is wrong with it is told the ordinary way, a bug too
             return None
-        return _Asking(call, route, hot, command, began_s)
+        return _Asking(connection, call, lit, command, began_s)
+
+    def ask(self, asking: _Asking) -> None:
+        """Have the connection told the reply. Raises a Fault where nobody takes the call."""
+        self._mailbox.post(asking.call.event_id, asking.command, partial(self._replied, asking))
+
+    def _replied(self, asking: _Asking, outcome: Reply | Fault) -> None:
+        if not self._replies:
+            self._soon(self._tell)
+        self._replies.append((asking, outcome))
+
+    def _tell(self) -> None:
+        replies, self._replies = self._replies, []
+        for asking, outcome in replies:
+            asking.connection.replied(asking, outcome)
 
     def answered(self, asking: _Asking, answer: Answer) -> None:
         self.edge.requests.answered(
-            asking.route.label,
+            asking.lit.label,
             answer.status,
             time.perf_counter() - asking.began_s,
-            asking.call.principal.role.value,
+            asking.call.principal.role,
             answer.code,
         )
 
     def failed(self, asking: _Asking, error: BaseException) -> Answer:
-        return told(self.edge.problem(error, asking.route))
+        return told(self.edge.problem(error, asking.lit.route))
 
 
 class Connection(web.RequestHandler):
-    """One client's. `_resting`: what its task waits for, hidden while a request is served here."""
+    """One client's.
 
-    __slots__ = ("_lane", "_looking_up", "_resting", "_serving")
+    `_between`: aiohttp's parser has had whole requests only. `_part`: the beginning of a plain
+    request. `_resting`: what the connection's task waits for, hidden while a request is served
+    here.
+    """
+
+    __slots__ = ("_between", "_lane", "_looking_up", "_part", "_resting", "_serving")
 
     def __init__(self, lane: Lane, server: web.Server) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=_NO_LOG)
         self._lane = lane
+        self._between = True
+        self._part = b""
         self._serving = False
         self._resting: asyncio.Future[None] | None = None
         self._looking_up: asyncio.Task[None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        if not (self._serving or self._task_rests()):
-            super().data_received(data)
-            return
-        if self._waiter is not None:
-            self._resting, self._waiter = self._waiter, None
-        super().data_received(data)
-        if not self._serving and self._in_order():
-            self._next()
+        if self._serving:
+            self._hide()
+            self._pass_on(data)
+        elif self._between and data and self._rests():  # no data: aiohttp has its parser go on
+            self._hear(self._part + data)
+        else:
+            self._pass_on(data)
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        if self._reading_paused or self._buffer_paused:  # else it would parse nothing, twice
-            super().resume_reading(resume_parser)
+    def _hear(self, data: bytes) -> None:
+        self._part = b""
+        request = plain.read(data)
+        if request is None:
+            self._pass_on(data)
+            return
+        head, body = request
+        if body is None:
+            self._part = data
+            return
+        asking = self._lane.understood(self, head, body)
+        if asking is None:
+            self._pass_on(data)
+        else:
+            self._serve(asking)
+
+    def _pass_on(self, data: bytes) -> None:
+        """To aiohttp."""
+        count = self._request_count
+        super().data_received(data)
+        if data and self._between:
+            one = self._request_count == count + 1 and not self._upgraded
+            self._between = one and _is_all(data, *self._messages[-1])
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._resting is not None:  # what was asked for is decided all the same
-            self._waiter, self._resting = self._resting, None
+        self._unhide()  # what was asked for is decided all the same
         super().connection_lost(exc)
 
-    def _task_rests(self) -> bool:
+    def _rests(self) -> bool:
+        """Whether nothing is asked that is not answered."""
+        if self._messages or self._force_close or self._close or self._paused:
+            return False
         if self._waiter is None:
-            return self._request_count == 0  # it has not begun
+            return self._request_count == 0  # its task has not begun
         return not self._waiter.done()
 
-    def _in_order(self) -> bool:
-        """A task that has not begun will take what is second without waiting for the first."""
-        return self._resting is not None or len(self._messages) < 2
+    def _hide(self) -> None:
+        if self._waiter is not None:
+            self._resting, self._waiter = self._waiter, None
 
-    def _next(self) -> None:
-        """Serve what came first; wake the connection's task where that can't be done here."""
-        while self._messages and not (self._force_close or self._close or self._paused):
-            message, payload = self._messages[0]
-            asking = self._lane.taken(message, payload)
-            if not isinstance(asking, _Asking):
-                if asking is not None:
-                    self._messages[0] = (message, self._unread(asking))
-                break
-            self._messages.popleft()
-            if self._ask(asking):
-                return
-        self._wake()
+    def _unhide(self) -> None:
+        if self._resting is not None:
+            self._waiter, self._resting = self._resting, None
 
-    def _wake(self) -> None:
-        if self._resting is None:
-            return
-        waiter = self._waiter = self._resting
-        self._resting = None
-        if waiter.done():
-            return
-        if self._force_close or self._close:
-            waiter.cancel()
-        elif self._messages:
-            waiter.set_result(None)
-
-    def _unread(self, body: bytes) -> StreamReader:
-        payload = StreamReader(self, self._read_bufsize, loop=self._loop)
-        payload.feed_data(body)
-        payload.feed_eof()
-        return payload
-
-    def _ask(self, asking: _Asking) -> bool:
-        """Whether the reply is still to come."""
-        assert self._parser is not None
-        self._parser.message_consumed()
-        if self._buffer_paused:
-            self._resume_reading_if_drained()
-        try:
-            asked = asyncio.ensure_future(
-                self._lane.mailbox.ask(asking.call.event_id, asking.command)
-            )
-        except Fault as fault:
-            self._answer(asking, self._lane.failed(asking, fault))
-            return False
+    def _serve(self, asking: _Asking) -> None:
+        self._resting, self._waiter = self._waiter, None
         self._serving = True
         self._request_in_progress = True  # a shutdown waits for it
-        asked.add_done_callback(partial(self._replied, asking))
-        return True
-
-    def _replied(self, asking: _Asking, asked: "asyncio.Future[Reply]") -> None:
         try:
-            reply = asked.result()
-            answer = None if _is_archived(reply) else asking.hot.told(asking.call, reply)
+            self._lane.ask(asking)
+        except Fault as fault:
+            self._finish(asking, self._lane.failed(asking, fault))
+
+    def replied(self, asking: _Asking, outcome: Reply | Fault) -> None:
+        try:
+            if isinstance(outcome, Fault):
+                raise outcome
+            answer = None if _is_archived(outcome) else asking.lit.hot.told(asking.call, outcome)
         except Exception as error:  # whatever it is, the client is told of it
             answer = self._lane.failed(asking, error)
         if answer is None:
-            self._looking_up = self._loop.create_task(self._look_up(asking, reply))
+            self._looking_up = self._loop.create_task(self._look_up(asking, outcome))
         else:
             self._finish(asking, answer)
 
-    async def _look_up(self, asking: _Asking, reply: Reply) -> None:
-        hot, call = asking.hot, asking.call
+    async def _look_up(self, asking: _Asking, reply: Any) -> None:
+        hot, call = asking.lit.hot, asking.call
         try:
             if _is_archived(reply):
                 answer = await hot.answer(call, asking.command)
@@ -243,19 +244,37 @@ class Connection(web.RequestHandler):
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        self._answer(asking, answer)
-        if self.transport is not None:
-            self._next()
-
-    def _answer(self, asking: _Asking, answer: Answer) -> None:
         self._lane.answered(asking, answer)
         if self.transport is None:
             return
         self.transport.write(written(answer))
-        close_time = self._loop.time() + self._keepalive_timeout
-        self._next_keepalive_close_time = close_time
+        close_time = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+        self._wake()
+
+    def _wake(self) -> None:
+        """The connection's task goes on with what has come meanwhile, or to its end."""
+        waiter = self._resting
+        if waiter is None:  # it began, or will, while the request was served, and sees to it itself
+            return
+        self._waiter, self._resting = waiter, None
+        if waiter.done():
+            return
+        if self._force_close or self._close:
+            waiter.cancel()
+        elif self._messages:
+            waiter.set_result(None)
+
+
+def _is_all(data: bytes, message: Any, payload: StreamReader) -> bool:
+    """Whether the data was this one message, so that aiohttp's parser has nothing of another."""
+    if not isinstance(message, RawRequestMessage) or message.chunked or message.compression:
+        return False
+    if not payload.is_eof():
+        return False
+    length = 0 if payload is EMPTY_PAYLOAD else payload.total_bytes
+    return data.find(b"\r\n\r\n") + 4 + length == len(data)
 
 
 def _is_archived(reply: Reply) -> bool:
@@ -264,24 +283,32 @@ def _is_archived(reply: Reply) -> bool:
 
 def written(answer: Answer) -> bytes:
     """The answer as HTTP/1.1."""
-    head = _head(answer.status, answer.content_type, answer.retry_after_s, answer.replayed)
-    date = _date(int(time.time()))
-    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (head, date, len(answer.body), answer.body)
+    body = answer.body
+    head = _head(
+        answer.status,
+        answer.content_type,
+        answer.retry_after_s,
+        answer.replayed,
+        int(time.time()),
+    )
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
-@lru_cache(maxsize=256)
-def _head(status: int, content_type: str, retry_after_s: int | None, replayed: bool) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {content_type}"]
+@lru_cache(maxsize=64)
+def _head(
+    status: int, content_type: str, retry_after_s: int | None, replayed: bool, second: int
+) -> bytes:
+    """All but the length of the body."""
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"Date: {formatdate(second, usegmt=True)}",
+        f"Content-Type: {content_type}",
+    ]
     if retry_after_s is not None:
         lines.append(f"Retry-After: {retry_after_s}")
     if replayed:
         lines.append(f"{REPLAYED_HEADER}: true")
-    return "\r\n".join([*lines, "Date: "]).encode()
-
-
-@lru_cache(maxsize=4)
-def _date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()
+    return "\r\n".join([*lines, "Content-Length: "]).encode()
 
 
 async def serve(

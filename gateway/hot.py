@@ -17,7 +17,10 @@ from gateway.ports import Ports
 
 
 class Call(Struct, gc=False):
-    """A request about an event, with all of its body. `path` and `event_id` as they came."""
+    """A request about an event, with all of its body. `path` and `event_id` as they came.
+
+    `headers` are found by their names in lower case.
+    """
 
     path: str
     event_id: str

@@ -5,10 +5,10 @@ that names the path of the field.
 """
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -71,7 +71,10 @@ def encoded(value: object, status: int = 200, *, replayed: bool = False) -> Answ
 
 
 class Asked(Protocol):
-    """What an idempotency key is made of, beside body and caller."""
+    """What an idempotency key is made of, beside body and caller.
+
+    `headers` are found by their names in lower case.
+    """
 
     @property
     def path(self) -> str: ...
@@ -91,15 +94,14 @@ def idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key:
 
 
 def optional_idempotency_key(request: Asked, body: bytes, principal: Principal) -> Key | None:
-    text = request.headers.get(KEY_HEADER)
+    text = request.headers.get("idempotency-key")
     if text is None:
         return None
     if not (1 <= len(text) <= 128 and text.isascii() and text.isprintable() and " " not in text):
         raise malformed(f"{KEY_HEADER}: 1 to 128 visible ASCII characters")
-    digest = hashlib.blake2b(f"{principal.digest}\0{text}".encode(), digest_size=16).digest()
-    what = hashlib.blake2b(request.path.encode(), digest_size=16)
-    what.update(b"\0" + body)
-    return Key(digest, what.digest())
+    caller = f"{principal.digest}\0{text}".encode()
+    what = b"%b\0%b" % (request.path.encode(), body)
+    return Key(blake2b(caller, digest_size=16).digest(), blake2b(what, digest_size=16).digest())
 
 
 def page_limit(request: web.Request) -> int:
@@ -126,8 +128,9 @@ def page(items: list[Any], last_key: str | None) -> web.Response:
     return answer({"items": items, "next_cursor": cursor})
 
 
+@lru_cache(maxsize=4096)
 def instant(ms: int) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
+    """RFC 3339 in UTC, to the millisecond. All that is decided in one turn has the same ones."""
     return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
 
 

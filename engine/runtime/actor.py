@@ -78,7 +78,8 @@ class Actor:
             return [], decided
         entries: list[Entry] = []
         self._apply(state, decided, entries)
-        self._apply(state, follow(state, now_ms), entries)
+        if following := follow(state, now_ms):
+            self._apply(state, following, entries)
         return entries, reply(state, command, decided)
 
     def _apply(self, state: State, facts: list[Fact], entries: list[Entry]) -> None:

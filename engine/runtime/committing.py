@@ -44,8 +44,10 @@ class Committer:
     @property
     def recovering(self) -> bool:
         """The journal is away: what an append did is not known yet."""
-        hangs_s = self._clock.monotonic_s() - self._appending_since_s
-        return self._recovering or hangs_s > self._limits.append_slow_s
+        return self.recovering_at(self._clock.monotonic_s())
+
+    def recovering_at(self, now_s: float) -> bool:
+        return self._recovering or now_s - self._appending_since_s > self._limits.append_slow_s
 
     async def append(self, batches: Sequence[Batch]) -> frozenset[int] | FoundOut | None:
         """The shards whose batches were not fenced; what was found out; None: it was abandoned."""

@@ -8,6 +8,7 @@ from msgspec import Struct
 from engine.commands import Command
 from engine.facts import Entry
 from engine.replies import Reply
+from engine.runtime.asking import ReplyTo
 from engine.runtime.faults import Fault
 from engine.state import SaleView
 
@@ -239,6 +240,16 @@ class Mailbox(Protocol):
 
     def ask(self, sale_id: str, command: Command) -> Awaitable[Reply]:
         """The sale's durable answer. Raises a Fault where there is none."""
+        ...
+
+
+class Postbox(Mailbox, Protocol):
+    """A Mailbox that calls back as well, which costs neither a future nor a wake-up."""
+
+    def post(self, sale_id: str, command: Command, reply_to: ReplyTo) -> None:
+        """Have `reply_to` called once with the answer or a Fault. Raises a Fault where it can't be
+        taken at all.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from engine.commands import CheckIn, Command
 from engine.ids import shard_of
 from engine.replies import Reply
+from engine.runtime.asking import ReplyTo, ask
 from engine.runtime.faults import Fault, MailboxFull, MailboxUnavailable, OutcomeUnknown
 from engine.runtime.ports import Clock, Observer, Parcel, Streams
 
@@ -28,7 +29,7 @@ Call = tuple[int, str, Command]
 
 
 class _Waiting(Struct, gc=False):
-    future: asyncio.Future[Reply]
+    reply_to: ReplyTo
     until_s: float
     shard_id: int
 
@@ -76,15 +77,17 @@ class RemoteMailbox:
 
     def ask(self, sale_id: str, command: Command) -> asyncio.Future[Reply]:
         """The sale's durable answer. Raises a Fault, now or when awaited, where there is none."""
+        return ask(self.post, sale_id, command)
+
+    def post(self, sale_id: str, command: Command, reply_to: ReplyTo) -> None:
+        """Have `reply_to` called with the answer. Raises a Fault where it can't be taken."""
         if self._away:
             raise MailboxUnavailable
         if len(self._waiting) >= self._waiting_max:
             raise MailboxFull
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
         number = next(self._numbers)
         shard_id, now_s = shard_of(sale_id, self._shards), self._clock.monotonic_s()
-        self._waiting[number] = _Waiting(future, now_s + self._letter_ttl_s, shard_id)
+        self._waiting[number] = _Waiting(reply_to, now_s + self._letter_ttl_s, shard_id)
         if isinstance(command, CheckIn):
             self._scans[number] = now_s
         call = (number, sale_id, command)
@@ -92,10 +95,9 @@ class RemoteMailbox:
             self._gathered[shard_id].append(call)
         else:
             self._gathered[shard_id] = [call]
-            sender = loop.create_task(self._send(shard_id))
+            sender = asyncio.create_task(self._send(shard_id))
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        return future
 
     async def run(self) -> None:
         """Fetch answers until cancelled; then all who wait hear that nobody knows."""
@@ -173,9 +175,5 @@ class RemoteMailbox:
         for number in numbers:
             waiting = self._waiting.pop(number, None)
             self._scans.pop(number, None)
-            if waiting is None or waiting.future.done():
-                continue
-            if isinstance(outcome, Fault):
-                waiting.future.set_exception(outcome)
-            else:
-                waiting.future.set_result(outcome)
+            if waiting is not None:
+                waiting.reply_to(outcome)

@@ -15,7 +15,7 @@ from engine.runtime.faults import DeadlinePassed, Fault, MailboxFull, NotOwner
 from engine.runtime.inbox import Inbox
 from engine.runtime.ports import Batch, Grant
 
-_DOORS = (CheckIn, UndoCheckIn, SyncScans, ReadDoors)
+_DOORS = frozenset((CheckIn, UndoCheckIn, SyncScans, ReadDoors))
 
 
 class Lane:
@@ -75,7 +75,7 @@ class Shard:
         return bool(self._doors.queue or self._others.queue or due)
 
     def _lane(self, letter: Letter) -> Lane:
-        return self._doors if isinstance(letter.command, _DOORS) else self._others
+        return self._doors if type(letter.command) in _DOORS else self._others
 
     def offer(self, letter: Letter) -> None:
         """Take a letter in. Raises a Fault where it can't wait here."""

@@ -39,6 +39,8 @@ from engine.runtime.ports import Batch, Clock, Grant, Journal, Observer, Snapsho
 from engine.runtime.shard import Shard
 from engine.runtime.turn import Part
 
+GATHERING_PASSES = 2  # of the loop: answers are written in one, what has come is read in the next
+
 
 class Supervisor:
     def __init__(
@@ -97,33 +99,28 @@ class Supervisor:
         arrival: Arrival | None = None,
     ) -> None:
         """Leave a letter for a sale. Raises a Fault where it can't be taken."""
+        now_s = self._clock.monotonic_s()
+        ttl_s = self._limits.letter_ttl_s
+        if deadline_ms is not None:
+            ttl_s = min(ttl_s, (deadline_ms - self._clock.now_ms()) / 1000)
+        letter = Letter(sale_id, command, now_s + ttl_s, reply_to, arrival)
         try:
-            self._post(sale_id, command, reply_to, deadline_ms, arrival)
+            self._open_shard(sale_id, now_s).offer(letter)
         except Fault as fault:
             self._observer.letter_refused(type(fault).__name__)
             raise
+        self._work.set()
 
-    def _post(
-        self,
-        sale_id: str,
-        command: Command,
-        reply_to: Callable[[Reply | Fault], None],
-        deadline_ms: int | None,
-        arrival: Arrival | None,
-    ) -> None:
+    def _open_shard(self, sale_id: str, now_s: float) -> Shard:
+        """Raises a Fault where nothing is taken in."""
         shard = self._shard_by_id.get(shard_of(sale_id, self._shards))
         if shard is None:
             raise NotOwner
         if self._stopping:
             raise SaleUnavailable
-        if self.recovering:
+        if self._committer.recovering_at(now_s):
             raise JournalUnavailable
-        ttl_s = self._limits.letter_ttl_s
-        if deadline_ms is not None:
-            ttl_s = min(ttl_s, (deadline_ms - self._clock.now_ms()) / 1000)
-        until_s = self._clock.monotonic_s() + ttl_s
-        shard.offer(Letter(sale_id, command, until_s, reply_to, arrival))
-        self._work.set()
+        return shard
 
     @property
     def recovering(self) -> bool:
@@ -195,6 +192,7 @@ class Supervisor:
                 ticking = self._tasks.create_task(self._tick(), name="deadlines")
                 while not self._stopping or self.depth:
                     await self._work.wait()
+                    await self._gather()
                     self._work.clear()
                     await self._take_turn()
                 ticking.cancel()
@@ -205,6 +203,13 @@ class Supervisor:
                 part.refuse(OutcomeUnknown())
             for shard in self._shard_by_id.values():
                 shard.close(SaleUnavailable())
+
+    async def _gather(self) -> None:
+        """Let the last turn's answers leave, and what they bring come in: the next append carries
+        half as much again, and nobody waits for a clock.
+        """
+        for _ in range(GATHERING_PASSES):
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take nothing more in; `run` ends once every letter has its answer."""

@@ -10,6 +10,8 @@ from engine.runtime.faults import Fault, OutcomeUnknown
 from engine.runtime.ports import Batch
 from engine.runtime.shard import Shard
 
+_SEALING = (PlaceOrder, NameAttendee, TransferTicket, JoinWaitlist)  # they may bring a key
+
 
 class Part(Struct):
     """`changed`: sales with new facts or another deadline; `broken`: sales that a bug killed.
@@ -29,15 +31,9 @@ class Part(Struct):
     def happened(self, actor: Actor, command: Command, entries: list[Entry]) -> None:
         self.entries += entries
         self.changed[actor.sale_id] = actor
-        match command:
-            case PlaceOrder(order_id=owner, personal_key=bytes(key)):
-                self.personal_keys.append((owner, key))
-            case NameAttendee(order_id=owner, personal_key=bytes(key)):
-                self.personal_keys.append((owner, key))
-            case TransferTicket(order_id=owner, personal_key=bytes(key)):
-                self.personal_keys.append((owner, key))
-            case JoinWaitlist(entry_id=owner, personal_key=bytes(key)):
-                self.personal_keys.append((owner, key))
+        if isinstance(command, _SEALING) and command.personal_key is not None:
+            owner = command.entry_id if isinstance(command, JoinWaitlist) else command.order_id
+            self.personal_keys.append((owner, command.personal_key))
 
     def decided(self, letter: Letter, reply: Reply) -> None:
         self.answers.append((letter, reply))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import aiohttp
 
 from engine.runtime.mailbox import NearestMailbox
-from engine.runtime.ports import Mailbox
+from engine.runtime.ports import Postbox
 from engine.runtime.remote import RemoteMailbox
 from engine.runtime.supervisor import Supervisor
 from gateway import launcher, telemetry
@@ -67,7 +67,7 @@ async def start_gateway(
 ) -> None:
     """`supervisor`: of the shards that this very process owns."""
     settings, needs, pool = process.settings, process.needs, process.edge_pool
-    mailbox: Mailbox = remote if supervisor is None else NearestMailbox(supervisor, remote)
+    mailbox: Postbox = remote if supervisor is None else NearestMailbox(supervisor, remote)
     listening = (
         launcher.listen(settings.http_host, settings.http_port)
         if listen_fd is None

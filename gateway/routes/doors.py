@@ -157,6 +157,8 @@ def _scan(call: Call) -> CheckIn:
 
 def _corrected(call: Call, scanned_at_ms: int | None, sent_at: datetime | None) -> int | None:
     """By our clock, and never later than now."""
+    if scanned_at_ms is None and sent_at is None:
+        return None
     fleet, principal = call.ports.fleet, call.principal
     now_ms = call.ports.clock.now_ms()
     offset_ms = fleet.known_offset_ms(principal.subject)

@@ -136,8 +136,8 @@ async def test_who_was_seen_is_written_down_and_what_it_told_of_itself(
 ) -> None:
     await fleet.check("dev_a")
     await fleet.check("dev_b")
-    fleet.hear("dev_b", {"Device-Battery": "0.5", "Device-Queue": "12"})
-    fleet.hear("dev_b", {"Device-Battery": "much", "Device-Clock": "1970-01-01T00:01:00Z"})
+    fleet.hear("dev_b", {"device-battery": "0.5", "device-queue": "12"})
+    fleet.hear("dev_b", {"device-battery": "much", "device-clock": "1970-01-01T00:01:00Z"})
     await fleet.poll()
     assert books.noted.keys() == {"dev_a", "dev_b"}
     told = books.noted["dev_b"]

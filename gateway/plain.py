@@ -1,0 +1,83 @@
+"""Requests in their plainest form, read without a parser.
+
+    POST path HTTP/1.1; headers of a name, ": " and printable ASCII, no space around it, each name
+    once; a Content-Length, so many bytes, and nothing behind them
+
+Whatever is sent otherwise, be it right or wrong, is left to aiohttp's parser. So nothing is lenient
+here: where two readers understand a request differently, one can be smuggled in another.
+"""
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+HEAD_BYTES_MAX = 8_190  # aiohttp's own limit for a line
+PART_BYTES_MAX = 16_384  # of a request that waits for its rest, and is read anew with each piece
+
+_HEADS_KEPT = 1_024
+
+_BEGINS = b"POST /v1/events/"
+_HEAD = re.compile(
+    rb"POST (/v1/events/(evt_[0-9a-f]{16})/([a-z]+)) HTTP/1\.1"
+    rb"((?:\r\n[A-Za-z0-9-]++: (?! )[ -~]*+(?<! ))++)"
+)
+_FRAMED_OTHERWISE = frozenset(
+    ("transfer-encoding", "content-encoding", "expect", "upgrade", "trailer")
+)
+
+
+class Head(Struct, frozen=True, gc=False):
+    """`end`: of the path, behind the event's id. `headers` by their names in lower case."""
+
+    path: str
+    event_id: str
+    end: str
+    headers: dict[str, str]
+    length: str
+
+
+def read(data: bytes) -> tuple[Head, bytes | None] | None:
+    """What was sent since the end of the request before, if it begins like a plain one: its head,
+    and its body, or None where the rest of that is still to come.
+    """
+    at = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX + 4) if data.startswith(_BEGINS) else -1
+    if at < 0:
+        return None
+    told = data[:at]
+    # With a key of its own a head is never sent again; a scanner's is the same with every scan.
+    head = _head(told) if b"\r\nIdempotency-Key: " in told else _head_again(told)
+    if head is None:
+        return None
+    body = data[at + 4 :]
+    if head.length == str(len(body)):
+        return head, body
+    return (head, None) if _is_waited_for(head.length, len(body)) else None
+
+
+def _head(told: bytes) -> Head | None:
+    found = _HEAD.fullmatch(told)
+    if found is None:
+        return None
+    path, event_id, end, block = found.groups()
+    lines = block.decode().split("\r\n")[1:]
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
+    if (
+        len(headers) != len(lines)
+        or "host" not in headers
+        or not headers.keys().isdisjoint(_FRAMED_OTHERWISE)
+        or headers.get("connection", "keep-alive").lower() != "keep-alive"
+    ):
+        return None
+    length = headers.get("content-length", "")
+    return Head(path.decode(), event_id.decode(), end.decode(), headers, length)
+
+
+_head_again = lru_cache(_HEADS_KEPT)(_head)
+
+
+def _is_waited_for(length: str, come: int) -> bool:
+    return 1 <= len(length) <= 5 and length.isdigit() and come < int(length) < PART_BYTES_MAX
