@@ -28,8 +28,8 @@ from loadtests.seen import Seen
 SAMPLES = 60
 ENDS_AFTER_S = 20  # an order's hold, and then its time in memory
 KEPT_S = 60  # of the journal, where it is moved; a look each minute
-# What a sale keeps of an order that has left: its key, for a day, 555 bytes by `memory`; and slack.
-KEY_BYTES_MAX = 800
+# What a sale keeps of an order that has left: its key, for a day, 363 bytes by `memory`; and slack.
+KEY_BYTES_MAX = 600
 MB = 1 << 20
 
 _LAG = "stampede_projection_lag_batches "

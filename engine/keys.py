@@ -5,11 +5,13 @@ order itself stands there, too. A key that outlives its order in memory stays on
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from engine import moments
+from engine import ids, moments
 from engine.commands import Key
 from engine.digests import DIGEST_BYTES
 from engine.order import FirstAnswer, Order, OrderView
@@ -33,6 +35,11 @@ class UsedKey(Struct, frozen=True, array_like=True, gc=False):
     at_ms: int
     payment_id: str | None = None
     view: OrderView | None = None
+
+
+_encode_into = msgspec.msgpack.Encoder().encode_into
+_buffer = bytearray()
+_decode_lone = msgspec.msgpack.Decoder(tuple[UsedKey, ...]).decode
 
 
 def used_keys(order: Order) -> tuple[UsedKey, ...]:
@@ -79,6 +86,46 @@ def refuse_keys(order: Order) -> Rejection | None:
     if len(order.keys) < KEYS_MAX * _ROW.size:
         return None
     return Rejection(Reason.TOO_MANY_KEYS, {"keys_max": KEYS_MAX})
+
+
+class LoneKeys:
+    """Those of one sale that outlive their orders in memory. A day of them: so they are packed."""
+
+    def __init__(self, sale_id: str) -> None:
+        self._sale_id = sale_id
+        self._packed_by_order: dict[bytes, bytes] = {}  # an order's id but for what all share
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[UsedKey]:
+        for order_random in self._packed_by_order:
+            yield from self.of(ids.order_id(self._sale_id, order_random))
+
+    def of(self, order_id: str) -> tuple[UsedKey, ...]:
+        packed = self._packed_by_order.get(ids.order_random(order_id))
+        if packed is None:
+            return ()
+        return tuple(replace(used, order_id=order_id) for used in _decode_lone(packed))
+
+    def add(self, order_id: str, used: tuple[UsedKey, ...]) -> None:
+        self._put(order_id, (*self.of(order_id), *used))
+
+    def remove(self, order_id: str, gone: Container[bytes]) -> list[UsedKey]:
+        """Those of the order with one of these digests: which they were."""
+        known = self.of(order_id)
+        self._put(order_id, tuple(used for used in known if used.key.digest not in gone))
+        return [used for used in known if used.key.digest in gone]
+
+    def _put(self, order_id: str, used: tuple[UsedKey, ...]) -> None:
+        order_random = ids.order_random(order_id)
+        self._count += len(used) - len(self.of(order_id))
+        if used:
+            _encode_into([replace(u, order_id="") for u in used], _buffer)
+            self._packed_by_order[order_random] = bytes(_buffer)  # as in `orders.pack`
+        else:
+            self._packed_by_order.pop(order_random, None)
 
 
 class KeysByAge:

@@ -69,17 +69,15 @@ def names(state: State) -> Iterator[str]:
     yield HEADER
     yield from state.order_by_id
     yield from state.scan_by_key
-    for lone in state.lone_keys_by_order.values():
-        yield from (key_name(used.key.digest) for used in lone)
+    yield from (key_name(used.key.digest) for used in state.lone_keys)
     yield from state.promo_by_id
     yield from state.waitlist.entry_by_id
 
 
 def count(state: State) -> int:
     """Of all entities."""
-    lone = sum(map(len, state.lone_keys_by_order.values()))
-    others = len(state.promo_by_id) + len(state.waitlist.entry_by_id)
-    return 1 + len(state.order_by_id) + len(state.scan_by_key) + lone + others
+    others = len(state.lone_keys) + len(state.promo_by_id) + len(state.waitlist.entry_by_id)
+    return 1 + len(state.order_by_id) + len(state.scan_by_key) + others
 
 
 def _entity(state: State, name: str) -> bytes | None:
@@ -151,8 +149,7 @@ class Restoring:
             self._take_order(name, entity)
         elif name.startswith(KEY_MARK):
             used = _key.decode(entity)
-            before = state.lone_keys_by_order.get(used.order_id, ())
-            state.lone_keys_by_order[used.order_id] = (*before, used)
+            state.lone_keys.add(used.order_id, (used,))
             order_random = ids.order_random(used.order_id)
             state.keys.add(used.key.digest, order_random)
             moment = moments.pack(used.at_ms, order_random)

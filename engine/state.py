@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from engine import ids, keys, moments, tokens
 from engine.commands import Caller, EventTerms, Gate, Key
 from engine.digests import Digests
-from engine.keys import KeysByAge, UsedKey
+from engine.keys import KeysByAge, LoneKeys, UsedKey
 from engine.order import LIVE, Order, OrderView, may_use
 from engine.orders import Orders
 from engine.promo import Promo
@@ -104,7 +104,7 @@ class State:
         self.tokens = Digests(header.sale_id)
         self.keys = Digests(header.sale_id)
         self.keys_by_age = KeysByAge(header.sale_id)
-        self.lone_keys_by_order: dict[str, tuple[UsedKey, ...]] = {}
+        self.lone_keys = LoneKeys(header.sale_id)
         self.finished: OrderedDict[str, int] = OrderedDict()  # since when; they may leave memory
         self.holds: list[bytes] = []  # a heap of the moments when pending orders expire
         self.to_unwind: dict[str, None] = {}  # a cancelled event's orders, until they are ended
@@ -185,7 +185,7 @@ class State:
     def lone_key(self, digest: bytes) -> UsedKey | None:
         """A key whose order has left memory before it."""
         order_id = self.keys.find(digest)
-        lone = self.lone_keys_by_order.get(order_id, ()) if order_id is not None else ()
+        lone = self.lone_keys.of(order_id) if order_id is not None else ()
         return next((used for used in lone if used.key.digest == digest), None)
 
     def remember(
@@ -216,17 +216,13 @@ class State:
         for order_id in dict.fromkeys(self.keys_by_age.take(until_ms)):
             found = self.order_by_id.get(order_id)
             of_order = keys.used_keys(found) if found is not None else ()
-            used = (*of_order, *self.lone_keys_by_order.get(order_id, ()))
+            used = (*of_order, *self.lone_keys.of(order_id))
             self._forget(order_id, [u.key.digest for u in used if u.at_ms <= until_ms])
 
     def _forget(self, order_id: str, digests: list[bytes]) -> None:
         for digest in digests:
             self.keys.remove(digest)
-        lone = self.lone_keys_by_order.pop(order_id, ())
-        gone = [used for used in lone if used.key.digest in digests]
-        if len(gone) < len(lone):
-            left = tuple(used for used in lone if used not in gone)
-            self.lone_keys_by_order[order_id] = left
+        gone = self.lone_keys.remove(order_id, digests)
         self.touched |= {key_name(used.key.digest): None for used in gone}
         if len(gone) < len(digests):
             keys.forget(self.order_by_id.change(order_id), digests)
@@ -236,8 +232,7 @@ class State:
         """The order's keys stay when it goes."""
         used = keys.used_keys(found)
         if used:
-            before = self.lone_keys_by_order.get(found.order_id, ())
-            self.lone_keys_by_order[found.order_id] = (*before, *used)
+            self.lone_keys.add(found.order_id, used)
         self.touched |= {key_name(u.key.digest): None for u in used}
 
     def finish(self, found: Order, at_ms: int) -> None:

@@ -110,7 +110,7 @@ class RuntimeObserver:
 
     def journal_failed(self, error: BaseException) -> None:
         JOURNAL_FAILURES.inc()
-        self._warn("journal append failed", error)
+        self._warn("journal failed", error)
 
     def snapshot_failed(self, error: BaseException) -> None:
         SNAPSHOT_FAILURES.inc()

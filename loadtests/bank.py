@@ -79,7 +79,7 @@ def _of_payment(line: BankLine, order_by_id: dict[str, Order]) -> list[str]:
         return [f"{name}: nobody has asked for it"] if line.taken_minor else []
     returned = sum(refund.amount for refund in line.sent_back)
     buys = order.paid_by == name
-    kept = sum(order.item(t).unit_price_minor for t in order.live_tickets()) if buys else 0
+    kept = sum(order.paid_minor(t) for t in order.live_tickets()) if buys else 0
     wrong = []
     if line.taken_minor != kept + returned:
         wrong.append(f"{name}: {line.taken_minor} taken, {kept} in places, {returned} sent back")

@@ -270,7 +270,10 @@ class PostgresJournal:
                 break
         # Last, or what was archived meanwhile would be missed.
         if await _translated(self.pool.fetchval(_CUT, shard_id, begin, sale_id)):
-            raise JournalUnavailable("a newer snapshot is needed")
+            raise JournalUnavailable(
+                f"the facts of {sale_id} went to the archive, and no snapshot that can be read has"
+                " them: stop the server and run `stampede fsck --repair`, unless it was just taken"
+            )
 
     async def unsettled(self, shard_ids: Sequence[int]) -> list[str]:
         rows = await _translated(self.pool.fetch(_UNSETTLED, list(shard_ids)))

@@ -54,6 +54,7 @@ class Loader:
             try:
                 await self._load(actor, grant)
             except Fault as fault:
+                self._observer.journal_failed(fault)
                 return fault
             except Exception as bug:  # a fact that can't be applied stops its sale only
                 self.died(actor.sale_id, bug)

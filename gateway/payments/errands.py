@@ -67,11 +67,14 @@ class Errands:
         known = await provider.look(due.asked)
         if due.over and known.standing in (Standing.WAITING, Standing.DECLINED):
             known = await provider.cancel(due.asked)
+        reply = None
         if known.standing is Standing.SUCCEEDED:
-            await self.heed(PaymentWord(payment_id, Outcome.SUCCEEDED, known.amount_minor))
+            word = PaymentWord(payment_id, Outcome.SUCCEEDED, known.amount_minor)
+            reply = await self.heed(word)
         elif known.standing is not Standing.WAITING and not due.over:
             await self.heed(PaymentWord(payment_id, Outcome.DECLINED, 0))
-        if known.standing in (Standing.SUCCEEDED, Standing.CANCELLED):
+        final = known.standing in (Standing.SUCCEEDED, Standing.CANCELLED)
+        if final and not isinstance(reply, Rejection):  # money that nobody knows is not forgotten
             await self._payments.intents.close(payment_id)
 
     async def send_money_back(self) -> None:

@@ -52,3 +52,18 @@ def test_production_sends_mail_in_its_own_name() -> None:
     with pytest.raises(SettingsError, match="STAMPEDE_MAIL_FROM"):
         read(given)
     assert read({**given, "STAMPEDE_MAIL_FROM": "Hall <tickets@example.org>"}).production
+
+
+def test_stripe_needs_its_webhooks_secrets_and_its_own_address_in_production() -> None:
+    key = {"STAMPEDE_STRIPE_SECRET_KEY": "sk_test_0123456789"}
+    with pytest.raises(SettingsError, match="STAMPEDE_STRIPE_WEBHOOK_SECRETS"):
+        read(key)
+    both = {**key, "STAMPEDE_STRIPE_WEBHOOK_SECRETS": "whsec_new00000,whsec_old00000"}
+    assert read(both).stripe_webhook_secrets == "whsec_new00000,whsec_old00000"
+    production = {
+        **both,
+        "STAMPEDE_MODE": "production",
+        "STAMPEDE_STRIPE_API_URL": "http://127.0.0.1:1",
+    }
+    with pytest.raises(SettingsError, match="STAMPEDE_STRIPE_API_URL"):
+        read(production)

@@ -3,7 +3,6 @@ until another owns it, and tell of that afterwards; nobody is let in twice.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from tests.waiting import until
 
 TICKETS = 150
 DEVICES = 5
-AT_ONCE_S = 1.5  # a lease lasts three seconds, and a call waits for five
 
 
 @pytest_asyncio.fixture
@@ -43,13 +41,10 @@ class Device:
         self._token = token
         self.online: dict[str, Answer] = {}
         self.alone: list[dict[str, Any]] = []
-        self.longest_s = 0.0
 
     async def scan(self, token: str) -> None:
         body = {"token": token, "nonce": f"online-{token}"}
-        began_s = time.monotonic()
         answer = await self._shop.call("POST", self._path, body, token=self._token)
-        self.longest_s = max(self.longest_s, time.monotonic() - began_s)
         if answer.status == 200:
             self.online[token] = answer
             return
@@ -90,11 +85,12 @@ async def test_devices_judge_alone_while_the_owner_changes(cluster: Cluster) -> 
             for n, device in enumerate(devices)
         ]
         await until(lambda: sum(len(device.online) for device in devices) >= DEVICES)
-        await (await cluster.owner(event_id)).kill()
+        owner = await cluster.owner(event_id)
+        await owner.kill()
         await until(lambda: any(device.alone for device in devices))
+        assert await cluster.owner(event_id) is owner, "it was told before another owns the sale"
         stopped.set()
         await asyncio.gather(*working)
-        assert max(device.longest_s for device in devices) < AT_ONCE_S
 
         async def told(device: Device) -> bool:
             answer = await device.tell()

@@ -4,6 +4,7 @@ What each of them saw is kept: the answer, and between which two facts of the sa
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from random import Random
 
@@ -25,7 +26,9 @@ from tests.runtime.simulation.witness import Witness
 SALES = tuple(sale_in_shard(n % SHARDS, SHARDS, nth=n // SHARDS) for n in range(SHARDS + 1))
 HOLD_MS = 6 * SECOND_MS
 OFFER_MS = 5 * SECOND_MS
-_BUYERS = 12  # who may wait
+_BUYERS = 12
+_BALCONY_MAX = {BALCONY: 5}  # a buyer, over all orders
+_LEAVES = 0.3
 _TRIES_WHAT_HANGS = 0.1
 _PAYS_LATE = 0.25  # the hold is over, the order perhaps archived
 
@@ -72,8 +75,11 @@ class Crowd:
         self.tokens: list[tuple[str, bytes]] = []
 
     async def open_sales(self, quantity: int) -> None:
+        opened = self.desk.open_sale(quantity, promos=(HALF,))
+        tiers = [replace(t, per_buyer_max=_BALCONY_MAX.get(t.tier_id)) for t in opened.tiers]
+        terms = replace(opened.terms, reentry=True)
         for sale_id in SALES:
-            await self.insist(Seen(sale_id, self.desk.open_sale(quantity, promos=(HALF,))))
+            await self.insist(Seen(sale_id, replace(opened, terms=terms, tiers=tuple(tiers))))
 
     async def come(self) -> None:
         """One client's whole visit."""
@@ -136,7 +142,8 @@ class Crowd:
             return c.ReadSale()
         tokens = [token for where, token in self.tokens if where == sale_id]
         if tokens and dice < 0.45:
-            return desk.check_in(random.choice(tokens), device_id=random.choice("AB"))
+            scan = desk.check_in(random.choice(tokens), device_id=random.choice("AB"))
+            return replace(scan, leaving=random.random() < _LEAVES)
         orders = [
             seen.answer.order_id
             for seen in self.seen
@@ -154,8 +161,14 @@ class Crowd:
                 sale_id, quantity, tier_id=tier_id, buyer_id=buyer_id, offer_ms=OFFER_MS
             )
         quantity = random.randint(1, 4)
-        code = HALF.code if quantity == 2 else None
-        return desk.place(sale_id, quantity, tier_id=tier_id, hold_ms=HOLD_MS, promo_code=code)
+        return desk.place(
+            sale_id,
+            quantity,
+            tier_id=tier_id,
+            hold_ms=HOLD_MS,
+            buyer_id=f"buyer-{random.randrange(_BUYERS)}",
+            promo_code=HALF.code if quantity == 2 else None,
+        )
 
     async def insist(self, seen: Seen) -> Reply:
         """Ask under the same key until there is a definite answer; how many faults, no matter."""
@@ -182,10 +195,10 @@ class Crowd:
             return self._random.choice(hanging)
         return self._random.choice(serving) if serving else None
 
-    async def look(self, host: Host) -> None:
-        """Ask one node for every sale, and leave it at that if it has no answer."""
+    async def look(self, host: Host, sale_ids: Iterable[str] = SALES) -> None:
+        """Ask one node for sales, and leave it at that if it has no answer."""
         async with asyncio.TaskGroup() as looks:
-            for sale_id in SALES:
+            for sale_id in sale_ids:
                 looks.create_task(self._look(Seen(sale_id, c.ReadSale()), host))
 
     async def _look(self, seen: Seen, host: Host) -> None:

@@ -5,6 +5,9 @@ every sale again within seconds, every client gets a definite answer, and nothin
 """
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from random import Random
 
 from engine import commands as c
@@ -13,6 +16,7 @@ from engine import snapshot
 from engine.replies import Replayed
 from engine.runtime.faults import Fault
 from engine.runtime.limits import Limits
+from engine.runtime.ports import Batch
 from engine.sale import apply
 from engine.scan import ScanView
 from engine.state import SaleView
@@ -55,15 +59,17 @@ class Simulation:
         self.story = Story()
         self.swarm = draw(self._random)
         self.failures: list[BaseException] = []
+        self._epoch_by_shard: dict[int, int] = {}
+        self._clients: asyncio.TaskGroup | None = None  # while something may go wrong
         self._over = False
 
     def run(self) -> None:
         """Raises AssertionError, or what else came of it, where a promise was broken."""
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.get_loop().set_exception_handler(self._escaped)
-            runner.run(self._run())
-        if self.failures:
-            raise self.failures[0]
+            with suppress(asyncio.CancelledError):
+                runner.run(self._run())
+        self._raise_failures()
 
     def _escaped(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -78,14 +84,19 @@ class Simulation:
             self._fail(error)
 
     def _fail(self, error: BaseException | None) -> None:
+        """The world ends at once: where no node is left, clients would insist for ever."""
         if error is not None:
             self.failures.append(error)
+            self._living.cancel()
 
     async def _run(self) -> None:
+        living = asyncio.current_task()
+        assert living is not None
+        self._living = living
         weather = self._weather = Weather(self.swarm, self._random, self.story)
         witness = self._witness = Witness(self.story, SHARDS)
         servers = self.servers = Servers(weather)
-        servers.database.on_taken = witness.taken
+        servers.database.on_taken = self._taken
         self.story.tell("world", repr(self.swarm))
         self._trouble = Troublemaker(self._make_host, servers, weather)
         self._hosts = self._trouble.hosts
@@ -125,12 +136,13 @@ class Simulation:
         self._trouble.start(self.swarm.nodes)
         async with asyncio.TaskGroup() as clients:
             self._trouble.on_suspect = lambda host: clients.create_task(self._crowd.look(host))
+            self._clients = clients
             async with asyncio.timeout(60):
                 await self._crowd.open_sales(self.swarm.quantity)
             await self._suffer(clients)
             self.story.tell("world", "all is healed")
             self._trouble.heal()
-            self._trouble.on_suspect = None
+            self._trouble.on_suspect = self._clients = None
             await self._all_serve()
             await self._all_are_answered()
             async with asyncio.timeout(ANSWERS_WITHIN_S):
@@ -138,6 +150,20 @@ class Simulation:
         await asyncio.sleep((HOLD_MS + AHEAD_MS_MAX) / 1000 + 2)
         await self._nothing_is_held()
         await self._the_first_success_is_told_again()
+
+    def _taken(self, batch: Batch) -> None:
+        """The journal has it. Right after an owner's first facts its predecessor is asked."""
+        self._witness.taken(batch)
+        known = self._epoch_by_shard.get(batch.shard_id)
+        if batch.entries and batch.epoch != known:
+            self._epoch_by_shard[batch.shard_id] = batch.epoch
+            sale_ids = {entry.sale_id: None for entry in batch.entries}
+            self._weather.later(0, partial(self._ask_everybody, sale_ids))
+
+    async def _ask_everybody(self, sale_ids: Iterable[str]) -> None:
+        if self._clients is not None:
+            for host in self._hosts:
+                self._clients.create_task(self._crowd.look(host, sale_ids))
 
     async def _suffer(self, clients: asyncio.TaskGroup) -> None:
         for step in range(STEPS_MAX):
