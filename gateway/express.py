@@ -48,8 +48,8 @@ _SHUTDOWN_S = 2.0
 _NO_LOG: Any = None  # aiohttp's own; `RequestLog` has a line of every request
 
 
-class _Lit(Struct, frozen=True):
-    """A hot route, as it is needed for every request. `roles`: of those who may go by the lane."""
+class _Line(Struct, frozen=True):
+    """A hot route, as every request needs it. `roles`: of those who may go by the lane."""
 
     route: Route
     hot: Hot
@@ -62,7 +62,7 @@ class _Asking(Struct, gc=False):
 
     connection: "Connection"
     call: Call
-    lit: _Lit
+    line: _Line
     command: Command
     began_s: float
 
@@ -76,12 +76,12 @@ class Lane:
     def __init__(self, edge: Edge, mailbox: Postbox, routes: Iterable[Route]) -> None:
         self.edge = edge
         self._mailbox = mailbox
-        self._lit_by_end = {
-            route.path.removeprefix(_PREFIX): _Lit(
+        self._line_by_end = {
+            route.path.removeprefix(_PREFIX): _Line(
                 route, route.hot, route.label, route.hot.roles or route.roles
             )
             for route in routes
-            if route.hot is not None and route.roles is not None
+            if route.method == "POST" and route.hot is not None and route.roles is not None
         }
         self._replies: list[tuple[_Asking, Reply | Fault]] = []
         self._soon = asyncio.get_running_loop().call_soon
@@ -89,23 +89,23 @@ class Lane:
     def understood(self, connection: "Connection", head: Head, body: bytes) -> _Asking | None:
         """The call, if it may go through here."""
         edge, headers, began_s = self.edge, head.headers, time.perf_counter()
-        lit = self._lit_by_end.get(head.end)
-        if lit is None:
+        line = self._line_by_end.get(head.end)
+        if line is None:
             return None
         try:
             principal = edge.ports.credentials.principal(headers)
-            if principal is None or principal.role not in lit.roles:
+            if principal is None or principal.role not in line.roles:
                 return None
             if principal.enrolled:
                 if not edge.ports.fleet.allows(principal.subject):
                     return None
                 edge.ports.fleet.hear(principal.subject, headers)
             call = Call(head.path, head.event_id, headers, body, principal, edge.ports)
-            command = lit.hot.command(call)
+            command = line.hot.command(call)
             edge.limit(principal, None)
         except Exception:  # what is wrong with it is told the ordinary way, a bug too
             return None
-        return _Asking(connection, call, lit, command, began_s)
+        return _Asking(connection, call, line, command, began_s)
 
     def ask(self, asking: _Asking) -> None:
         """Have the connection told the reply. Raises a Fault where nobody takes the call."""
@@ -123,7 +123,7 @@ class Lane:
 
     def answered(self, asking: _Asking, answer: Answer) -> None:
         self.edge.requests.answered(
-            asking.lit.label,
+            asking.line.label,
             answer.status,
             time.perf_counter() - asking.began_s,
             asking.call.principal.role,
@@ -131,7 +131,7 @@ class Lane:
         )
 
     def failed(self, asking: _Asking, error: BaseException) -> Answer:
-        return told(self.edge.problem(error, asking.lit.route))
+        return told(self.edge.problem(error, asking.line.route))
 
 
 class Connection(web.RequestHandler):
@@ -160,7 +160,8 @@ class Connection(web.RequestHandler):
         elif self._between and data and self._rests():  # no data: aiohttp has its parser go on
             self._hear(self._part + data)
         else:
-            self._pass_on(data)
+            part, self._part = self._part, b""
+            self._pass_on(part + data)
 
     def _hear(self, data: bytes) -> None:
         self._part = b""
@@ -219,7 +220,7 @@ class Connection(web.RequestHandler):
         try:
             if isinstance(outcome, Fault):
                 raise outcome
-            answer = None if _is_archived(outcome) else asking.lit.hot.told(asking.call, outcome)
+            answer = None if _is_archived(outcome) else asking.line.hot.told(asking.call, outcome)
         except Exception as error:  # whatever it is, the client is told of it
             answer = self._lane.failed(asking, error)
         if answer is None:
@@ -228,7 +229,7 @@ class Connection(web.RequestHandler):
             self._finish(asking, answer)
 
     async def _look_up(self, asking: _Asking, reply: Any) -> None:
-        hot, call = asking.lit.hot, asking.call
+        hot, call = asking.line.hot, asking.call
         try:
             if _is_archived(reply):
                 answer = await hot.answer(call, asking.command)

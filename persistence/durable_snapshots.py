@@ -28,19 +28,20 @@ _ADD = """
 INSERT INTO snapshot_pieces (draft, piece, sale_id, entities, crc) VALUES ($1, $2, $3, $4, $5)
 """
 
-# Drafts that were begun before are done with, or were never finished.
 _FINISH = """
-WITH kept AS (
-    INSERT INTO snapshots (sale_id, shard_id, epoch, seq, journal_seq, draft, pieces)
-    SELECT $1::text, $2::int, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::int
-    WHERE (SELECT count(*) FROM snapshot_pieces WHERE draft = $6) = $7
-    ON CONFLICT (sale_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
-        journal_seq = excluded.journal_seq, draft = excluded.draft, pieces = excluded.pieces,
-        taken_at = now()
-    WHERE snapshots.seq < excluded.seq
-    RETURNING draft
-)
-DELETE FROM snapshot_pieces p USING kept WHERE p.sale_id = $1 AND p.draft < kept.draft
+INSERT INTO snapshots (sale_id, shard_id, epoch, seq, journal_seq, draft, pieces)
+SELECT $1::text, $2::int, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::int
+WHERE (SELECT count(*) FROM snapshot_pieces WHERE draft = $6) = $7
+ON CONFLICT (sale_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
+    journal_seq = excluded.journal_seq, draft = excluded.draft, pieces = excluded.pieces,
+    taken_at = now()
+WHERE snapshots.seq < excluded.seq
+"""
+
+# This one, if it was not newer, and those before, which are done with or were never finished.
+_TIDY = """
+DELETE FROM snapshot_pieces p USING snapshots s
+WHERE p.sale_id = $1 AND s.sale_id = $1 AND p.draft <= $2 AND p.draft <> s.draft
 """
 
 _STORED = """
@@ -66,6 +67,7 @@ class Draft:
     async def finish(self, shard_id: int, epoch: int, seq: int, journal_seq: int) -> None:
         place = (self._sale_id, shard_id, epoch, seq, journal_seq)
         await _done(self._pool.execute(_FINISH, *place, self._number, self._pieces))
+        await _done(self._pool.execute(_TIDY, self._sale_id, self._number))
 
 
 class Stored(Struct):
