@@ -98,7 +98,10 @@ def main(
     client: str,
     dry: bool,
 ) -> None:
-    """Measure NAMES, or all of them but the soak, and draw; `plots` draws what was measured."""
+    """Measure NAMES, or all of them but the soak, and draw; `plots` draws what was measured.
+
+    All take an hour; `--rounds 1 --seconds 1` looks whether they work.
+    """
     console = Console()
     if client == "wrk" and not wrk.is_there():
         raise click.UsageError(wrk.MISSING)

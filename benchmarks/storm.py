@@ -11,7 +11,7 @@ from benchmarks.servers import fresh_folder
 from loadtests.storm import FAULT_SHARES, HOLD_S, PRICE_MINOR, storm
 from tests.server import running
 
-BUYERS = 2_200  # some find nothing left: two thousand orders it is, or more
+BUYERS = 2_300  # some find nothing left: two thousand orders it is, or more
 SEED = 1
 
 

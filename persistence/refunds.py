@@ -44,11 +44,15 @@ _FIND = f"""
 SELECT {_COLUMNS} FROM ({_ALL}) AS r LEFT JOIN intents i USING (payment_id)
 WHERE r.refund_id = $2 AND ({_ITS_PROVIDER})
 """
+# By its two indexes: by far the most refunds are done.
 _COUNTS = f"""
 SELECT count(*) FILTER (WHERE status = 'pending'),
     count(*) FILTER (WHERE status = 'pending' AND first_at < clock_timestamp() - $1::interval),
     count(*) FILTER (WHERE status = 'failed')
-FROM ({_ALL}) AS r LEFT JOIN refund_tries USING (refund_id) WHERE status <> 'done'
+FROM (
+    SELECT * FROM ({_ALL}) AS a WHERE status = 'pending'
+    UNION ALL SELECT * FROM ({_ALL}) AS a WHERE status = 'failed'
+) AS r LEFT JOIN refund_tries USING (refund_id)
 """
 _FORGET = """
 DELETE FROM refund_tries t WHERE try_at < clock_timestamp() - interval '1 minute'

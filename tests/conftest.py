@@ -17,7 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Without a browser there are none of its tests, rather than skipped ones."""
-    return True if collection_path == _BROWSER_TESTS and not config.option.browser else None
+    is_browsers = collection_path.is_relative_to(_BROWSER_TESTS)
+    return True if is_browsers and not config.option.browser else None
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -27,7 +27,7 @@ from gateway.payments.provider import (
 
 LOOKS_MAX = 100
 REFUNDS_MAX = 100
-AT_ONCE_MAX = 16
+AT_ONCE_MAX = 8
 
 
 class Errands:

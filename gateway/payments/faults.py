@@ -18,7 +18,7 @@ class Fault(StrEnum):
     WEBHOOK_DISORDER = "webhook_disorder"  # an earlier decline is told after the success
     WEBHOOK_NEVER = "webhook_never"
     REFUND_REFUSED = "refund_refused"  # for good, until somebody sends it anew by hand
-    REFUND_FAILS = "refund_fails"  # no answer and nothing done, three times
+    REFUND_FAILS = "refund_fails"  # no answer and nothing done, twice
     REFUND_LOST = "refund_lost"  # done, and the answer is lost once
     REFUND_PENDING = "refund_pending"  # on its way for two calls
 
@@ -26,7 +26,7 @@ class Fault(StrEnum):
 SLOW_S = 1.0
 LATE_S = 4.0
 LOST_S = 1.0
-REFUND_FAILURES = 3
+REFUND_FAILURES = 2
 REFUND_PENDING_CALLS = 2
 
 
