@@ -356,7 +356,7 @@ class Model(ModelPromos, ModelTickets):
             if number not in left:
                 return "ticket_not_valid", {"status": order.tickets[number].status}
         numbers = left if command.ticket_numbers is None else sorted(set(command.ticket_numbers))
-        if not command.force and any(order.tickets[n].admitted for n in numbers):
+        if not command.force and any(order.tickets[n].status == "USED" for n in numbers):
             return "ticket_used", {}
         amount = sum(order.tickets[number].price_minor for number in numbers)
         self._refund_tickets(order, numbers, command.refund_id)
