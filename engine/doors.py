@@ -180,12 +180,12 @@ def undo(state: State, command: UndoCheckIn, now_ms: int) -> Decision:
     fact = scan.fact
     if fact.result is not ScanResult.ADMIT or scan.displaced:
         return Rejection(Reason.NOT_ADMITTED, {"result": fact.result.value})
-    if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
-        return Rejection(Reason.UNDO_WINDOW_PASSED, {"window_seconds": UNDO_WINDOW_MS // 1000})
     assert fact.order_id is not None and fact.number is not None
     ticket = state.order_by_id[fact.order_id].tickets[fact.number]
     if ticket.admitted_by != scan_key(command.device_id, command.nonce):
         return Rejection(Reason.NOT_ADMITTED, {"result": ScanResult.EXIT.value})
+    if now_ms >= scan.at_ms + UNDO_WINDOW_MS:
+        return Rejection(Reason.UNDO_WINDOW_PASSED, {"window_seconds": UNDO_WINDOW_MS // 1000})
     return [
         AdmissionUndone(
             command.device_id,
