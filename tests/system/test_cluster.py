@@ -11,7 +11,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from functools import partial
 from itertools import cycle
 from uuid import uuid4
 
@@ -61,8 +60,7 @@ async def cluster(servers: Cluster, session: aiohttp.ClientSession) -> Cluster:
         engine_2="engine",
     )
     await until(lambda: _is_settled(servers, ENGINES))
-    for name in NODES:
-        await until(partial(_is_ready, session, servers.nodes[name]))
+    await until(lambda: _all_are(session, servers, ready=True))
     return servers
 
 
@@ -345,18 +343,19 @@ async def test_without_postgres_all_say_at_once_that_they_cannot_and_come_back_b
         os.kill((await cluster.postgres_pids())[0], signal.SIGQUIT)
         await until(lambda: _refuses(shops[1], on_sale))  # its end takes a moment
         await _says_it_cannot(shops[1], on_sale, first_within_s=5.5)
-        for name in NODES:
-            assert not await _is_ready(session, cluster.nodes[name])
+        await until(lambda: _all_are(session, cluster, ready=False))
         await cluster.postgres.stop()
         await cluster.postgres.start()
         await until(lambda: _sells(shops[0], on_sale))
         await crowd.has_bought(50)
     assert pids == {node.name: node.pid for node in cluster.nodes.values() if node.runs}
-    for name in NODES:
-        assert await _is_ready(session, cluster.nodes[name])
+    await until(lambda: _all_are(session, cluster, ready=True))
     await _check(cluster, crowd, shops[1])
 
 
-async def _is_ready(session: aiohttp.ClientSession, node: NodeProcess) -> bool:
-    async with session.get(f"{node.ops_url}/readyz") as response:
-        return response.status == 200
+async def _all_are(session: aiohttp.ClientSession, cluster: Cluster, *, ready: bool) -> bool:
+    for name in NODES:
+        async with session.get(f"{cluster.nodes[name].ops_url}/readyz") as response:
+            if (response.status == 200) is not ready:
+                return False
+    return True
