@@ -10,6 +10,8 @@ from engine.runtime.ports import Consumed, Parcel
 
 Arrival = tuple[str, int]  # the entry, and the place of the call in it
 
+UNTOLD_MAX = 256  # entries that are decided, and the journal has not heard of it
+
 
 class _Entry(Struct):
     calls: int
@@ -33,6 +35,13 @@ class Inbox:
     def backlog(self) -> int:
         """Entries that were read and are not durably decided."""
         return len(self._entries)
+
+    @property
+    def must_be_told(self) -> bool:
+        """Refusals at the door bring no turn. Before they fill what may be read, with nobody left
+        to make room, the journal hears of them by a turn of their own.
+        """
+        return len(self._entries) > UNTOLD_MAX and next(iter(self._entries.values())).done
 
     @property
     def decided_to(self) -> str:

@@ -72,7 +72,7 @@ class Shard:
     @property
     def has_work(self) -> bool:
         due = self._due and not self.draining
-        return bool(self._doors.queue or self._others.queue or due)
+        return bool(self._doors.queue or self._others.queue or due or self.inbox.must_be_told)
 
     def _lane(self, letter: Letter) -> Lane:
         return self._doors if type(letter.command) in _DOORS else self._others

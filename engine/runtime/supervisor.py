@@ -252,7 +252,7 @@ class Supervisor:
             self._work.set()
 
     def _decide(self, shard: Shard) -> Part:
-        part = Part(shard)
+        part = Part(shard, from_afar=shard.inbox.must_be_told)
         limits = self._limits
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
         for sale_id in shard.take_due(limits.turn_sweeps_max):

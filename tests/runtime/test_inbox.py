@@ -4,12 +4,14 @@ import asyncio
 
 from engine.commands import ReadSale
 from engine.facts import OrderPlaced
+from engine.runtime.faults import JournalUnavailable
 from engine.runtime.inbox import Inbox
 from engine.runtime.ports import Consumed, Parcel
+from engine.runtime.reading import BACKLOG_MAX
 from engine.state import SaleView
 from tests.runtime.cluster import SHARDS, Cluster, Member, sale_of
 from tests.runtime.desk import sale_in_shard
-from tests.runtime.world import a, until
+from tests.runtime.world import a, fault_of, until
 
 
 def parcel(entry_id: str, calls: int = 2) -> Parcel:
@@ -133,6 +135,22 @@ async def test_refusals_and_reads_are_consumed_as_well() -> None:
     after = cluster.database.grants([bob.owns[0]])[0]
     assert (after.last_seq, after.consumed) != (before.last_seq, before.consumed)
     assert after.last_seq == before.last_seq
+    await cluster.end()
+
+
+async def test_refusals_alone_never_fill_what_may_be_read() -> None:
+    cluster, ada, bob = await two()
+    sale_id, doubtful_id = sale_of(bob.owns[0]), sale_of(bob.owns[1])
+    for opened in (sale_id, doubtful_id):
+        await ada.ask(cluster.desk.open_sale(), opened)
+    bob.journal.away = True
+    in_doubt = ada.ask(cluster.desk.place(doubtful_id), doubtful_id)
+    await until(lambda: bob.supervisor.recovering)
+    for _ in range(BACKLOG_MAX + 1):
+        assert await fault_of(ada.ask(ReadSale(), sale_id)) is JournalUnavailable
+    bob.journal.away = False
+    a(SaleView, await ada.ask(ReadSale(), sale_id))
+    a(OrderPlaced, await in_doubt)
     await cluster.end()
 
 
