@@ -40,6 +40,7 @@ from gateway.ownership import refuse_stranger
 from gateway.personal import Buyer, unseal
 from gateway.ports import Projections
 from gateway.problems import malformed, refusal, refused, told
+from gateway.reached import reached
 from gateway.rendering import attendee_of
 from gateway.routing import DOORS, Route, call_of, ports_of, principal_of
 from gateway.times import clock_ms, corrected_ms
@@ -286,9 +287,9 @@ async def history(request: web.Request) -> web.StreamResponse:
     principal, event_id = principal_of(request), request.match_info["event_id"]
     await may_work_here(request, principal, event_id)
     ports, limit = ports_of(request), page_limit(request)
-    event = await ports.catalogue.event(event_id)
-    if isinstance(event, Rejection):
+    if isinstance(event := await ports.catalogue.event(event_id), Rejection):
         return refused(event)
+    await reached(request, event_id)  # whoever has just scanned wants to see it
     since = _since(request)
     if media := exporting.wanted(request):
         pages = _history_pages(ports.projections, event_id, since)
