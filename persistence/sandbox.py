@@ -39,7 +39,7 @@ ON CONFLICT (refund_id) DO UPDATE SET calls = r.calls + 1,
     status = CASE WHEN r.status = 'pending' THEN $4 ELSE r.status END
 RETURNING refund_id, payment_id, amount_minor, status, calls
 """
-# Whoever acts for the payer waits for his own words; what he leaves for a second is for all.
+# Whoever acts for the payer waits for his own words; what he leaves for 5 s is for all.
 _DUE = """
 UPDATE sandbox_webhooks w SET tries = tries + 1,
     due_at = clock_timestamp() + make_interval(secs => least(60, power(2, tries)))
@@ -47,7 +47,7 @@ FROM sandbox_payments p
 WHERE p.payment_id = w.payment_id AND webhook_id IN (
     SELECT webhook_id FROM sandbox_webhooks
     WHERE (payment_id = $1 AND due_at <= clock_timestamp()
-        OR $1::text IS NULL AND due_at <= clock_timestamp() - interval '1 second')
+        OR $1::text IS NULL AND due_at <= clock_timestamp() - interval '5 seconds')
     ORDER BY webhook_id LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING w.webhook_id, w.payment_id, w.outcome, p.amount_minor
 """
