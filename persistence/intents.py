@@ -5,13 +5,14 @@ from datetime import timedelta
 import asyncpg
 
 from engine.projection import Asked, DueLook
-from persistence.transactions import reading
+from persistence.together import Together
+from persistence.transactions import Connection, reading
 
 FORGOTTEN_AFTER = timedelta(days=30)  # no provider lets anybody pay so late
 
 _OPEN = """
 INSERT INTO intents (payment_id, provider, paid_for, amount_minor, currency)
-VALUES ($1, $2, $3, $4, $5)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
 ON CONFLICT (payment_id) DO UPDATE SET payment_id = excluded.payment_id
 RETURNING payment_id, paid_for, amount_minor, currency, reference
 """
@@ -56,20 +57,13 @@ RETURNING i.payment_id, paid_for, amount_minor, currency, reference, coalesce(k.
 class Intents:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._opening = Together(pool, "intents", _open)
 
     async def open(self, provider: str, asked: Asked) -> Asked:
         """Write down what is about to be asked, unless it is known; as it is known."""
-        async with reading(self._pool) as connection:
-            row = await connection.fetchrow(
-                _OPEN,
-                asked.payment_id,
-                provider,
-                asked.paid_for,
-                asked.amount_minor,
-                asked.currency,
-            )
-        assert row is not None
-        return Asked(*row)
+        known = await self._opening.ask(asked.payment_id, (provider, asked))
+        assert known is not None
+        return known
 
     async def refer(self, payment_id: str, reference: str) -> None:
         """The provider has told its own name for it."""
@@ -100,3 +94,15 @@ class Intents:
                 " WHERE look_at IS NOT NULL AND asked_at < clock_timestamp() - interval '1 hour'"
             )
         return count
+
+
+async def _open(connection: Connection, many: list[tuple[str, Asked]]) -> dict[str, Asked]:
+    rows = await connection.fetch(
+        _OPEN,
+        [asked.payment_id for _, asked in many],
+        [provider for provider, _ in many],
+        [asked.paid_for for _, asked in many],
+        [asked.amount_minor for _, asked in many],
+        [asked.currency for _, asked in many],
+    )
+    return {known.payment_id: known for known in (Asked(*row) for row in rows)}

@@ -69,7 +69,7 @@ SELECT shard_id, $3::bigint, $2::bigint, string_to_array($4::text, ','), $5::byt
 FROM fenced RETURNING shard_id
 """
 
-# What another live node owns stays its own; a process that was replaced by a later one of its name
+# What another live node owns stays its own; a process that was replaced by another of its name
 # takes nothing any more. The owner's lease is read under a lock, as it is once we have the shard's
 # row: we may have waited there for the owner's append, and the owner may have renewed meanwhile.
 _ACQUIRE = """
@@ -137,8 +137,7 @@ WHERE e.status = 'CANCELLED' AND e.opened
 
 
 class NodeName(msgspec.Struct, frozen=True):
-    """Who writes: `incarnation` tells a process from others of that name, and sorts behind those
-    that were started before it."""
+    """Who writes: `incarnation` tells a process from others of that name."""
 
     name: str
     incarnation: str

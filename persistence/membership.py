@@ -14,27 +14,27 @@ import asyncpg
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Roster
 from persistence.journal import NodeName
+from persistence.processes import is_dead, name_process
 from persistence.transactions import AWAY
 
 TIMEOUT_S = 1.0
 FORGOTTEN_AFTER_S = 3600
 CHANNEL = "stampede_shards"
 
-# The first renewal takes the name over from an earlier process, also one that is thought to live:
-# what is started again serves at once. It does not from a later one: a process that was stopped
-# before its first renewal must not depose whoever was started in its place. Later ones prolong.
+# The first renewal takes the name over from a process whose lease has ended, or that is dead for
+# certain ($11): what is started again in the same place serves at once, and a living one keeps its
+# name, for it trusts its memory until its lease ends. Later renewals prolong.
 _RENEW = """
-INSERT INTO nodes (name, incarnation, roles, host, pid, address, lease_until, leaving)
-VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8)
+INSERT INTO nodes (name, incarnation, roles, host, pid, process, address, lease_until, leaving)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(secs => $8), $9)
 ON CONFLICT (name) DO UPDATE SET
     incarnation = excluded.incarnation, roles = excluded.roles, host = excluded.host,
-    pid = excluded.pid, address = excluded.address, lease_until = excluded.lease_until,
-    leaving = excluded.leaving,
+    pid = excluded.pid, process = excluded.process, address = excluded.address,
+    lease_until = excluded.lease_until, leaving = excluded.leaving,
     started_at = CASE WHEN nodes.incarnation = excluded.incarnation
                       THEN nodes.started_at ELSE now() END
 WHERE nodes.incarnation = excluded.incarnation
-   OR $9 AND (nodes.incarnation COLLATE "C" < excluded.incarnation COLLATE "C"
-              OR nodes.lease_until <= clock_timestamp())
+   OR $10 AND (nodes.incarnation = $11 OR nodes.lease_until <= clock_timestamp())
 RETURNING 1
 """
 
@@ -54,14 +54,24 @@ SELECT (SELECT array_agg(name) FROM living) AS living,
 
 
 class PostgresMembership:
+    """`pid`: the process whose life the lease vouches for, this one unless told otherwise."""
+
     def __init__(
-        self, dsn: str, node: NodeName, *, roles: Sequence[str], address: str, ttl_s: float
+        self,
+        dsn: str,
+        node: NodeName,
+        *,
+        roles: Sequence[str],
+        address: str,
+        ttl_s: float,
+        pid: int | None = None,
     ) -> None:
         self._dsn = dsn
         self._node = node
         self._roles = list(roles)
         self._address = address
         self._ttl_s = ttl_s
+        self._pid = os.getpid() if pid is None else pid
         self._connection: asyncpg.Connection | None = None
         self._joined = False
         self._moved = asyncio.Event()
@@ -79,19 +89,22 @@ class PostgresMembership:
 
     async def _renew(self, willing: bool) -> Roster:
         connection = await self._connected()
+        dead = None if self._joined else await self._dead_namesake(connection)
         accepted = await connection.fetchval(
             _RENEW,
             self._node.name,
             self._node.incarnation,
             self._roles,
             socket.gethostname(),
-            os.getpid(),
+            self._pid,
+            name_process(self._pid),
             self._address,
             self._ttl_s,
             not willing,
             not self._joined,
+            dead,
         )
-        if not self._joined:
+        if accepted and not self._joined:
             await self._forget_the_dead(connection)
             self._joined = True
         found = await connection.fetchrow(_ROSTER)
@@ -105,6 +118,13 @@ class PostgresMembership:
             owner_by_shard=dict(zip(shard_ids, found["owners"] or (), strict=True)),
             epoch_by_shard=dict(zip(shard_ids, found["epochs"] or (), strict=True)),
         )
+
+    async def _dead_namesake(self, connection: asyncpg.Connection) -> str | None:
+        """The incarnation that has our name and is certainly dead."""
+        found = await connection.fetchrow(
+            "SELECT incarnation, process FROM nodes WHERE name = $1", self._node.name
+        )
+        return found["incarnation"] if found is not None and is_dead(found["process"]) else None
 
     async def _forget_the_dead(self, connection: asyncpg.Connection) -> None:
         await connection.execute(

@@ -9,6 +9,7 @@ from engine.runtime.ports import Snapshot
 from engine.state import State
 from persistence.copies import Copy, Kind
 from persistence.recount import Recount
+from persistence.recount_replayed import differences
 
 
 class Reckoning:
@@ -88,7 +89,7 @@ class Reckoning:
         """All facts have been taken."""
         self.wrong += self.recount.wrong
         if self.state is not None:
-            self.wrong += self.recount.differences(self.state)
+            self.wrong += differences(self.recount, self.state)
         for seq, copies in self._copies_by_seq.items():
             for copy in copies if self.whole else ():
                 self.broken[copy.kind] = f"is as of fact {seq}, the journal ends at {self.seq}"

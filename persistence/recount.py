@@ -9,7 +9,7 @@ Rules of this file:
 """
 
 from itertools import pairwise
-from typing import Any, assert_never
+from typing import assert_never
 
 from msgspec import Struct
 
@@ -17,9 +17,9 @@ from engine import facts as f
 from engine.order import OrderStatus
 from engine.purchase import PaymentStatus, RefundStatus
 from engine.scan import scan_key
-from engine.scan import view as doors_view
-from engine.state import KEY_KEPT_MS, State
+from engine.state import KEY_KEPT_MS
 from engine.ticket import TicketStatus, token_digest
+from persistence.recount_promos import Promos
 from persistence.recount_scans import Scan, admissions, stay_of, totals
 from persistence.recount_waiting import Waiters
 
@@ -95,6 +95,7 @@ class Recount:
         self.scans: dict[tuple[str, str], Scan] = {}
         self.tiers: dict[str, Places] = {}
         self.waiters = Waiters()
+        self.promos = Promos()
         self.admitted = 0
         self.exited = 0
         self.sealed: set[str] = set()  # orders with personal data
@@ -181,7 +182,12 @@ class Recount:
                 self._scanned(fact, entry)
             case f.AdmissionUndone():
                 self._undone(fact, entry)
+            case f.PromoConfigured():
+                self.promos.configure([fact.promo])
+            case f.PromoRemoved():
+                self.promos.remove(fact.promo_id)
             case f.SaleOpened():
+                self.promos.configure(fact.promos)
                 for tier in fact.tiers:
                     self._places(tier.tier_id).quantity = tier.quantity
             case f.TierConfigured():
@@ -216,6 +222,7 @@ class Recount:
         self._placed_by_key[fact.key.digest] = entry.at_ms
         self.orders[fact.order_id] = Order(fact)
         self._complain(self.waiters.take(fact, entry.at_ms), entry)
+        self._complain(self.promos.use(fact.promo), entry)
         if fact.offer is not None:
             self.tiers[fact.offer.tier_id].held -= fact.offer.quantity
         for item in fact.items:
@@ -228,6 +235,7 @@ class Recount:
         if order.status is not OrderStatus.PENDING:
             self._say(f"{fact.order_id} is {order.status.value}", entry)
         order.status, order.cancel_reason = OrderStatus.CANCELLED, fact.reason
+        self.promos.give_back(order.placed.promo)
         for item in order.placed.items:
             self.tiers[item.tier_id].held -= item.quantity
 
@@ -244,6 +252,8 @@ class Recount:
                 self._say(f"{payment.amount_minor} were paid for {order.total_minor}", entry)
         elif order.total_minor:
             self._say(f"nobody has paid the {order.total_minor} of {fact.order_id}", entry)
+        if fact.late:
+            self._complain(self.promos.use(order.placed.promo), entry)
         order.status, order.cancel_reason = OrderStatus.CONFIRMED, None
         order.confirmed_at_ms, order.paid_by = entry.at_ms, fact.payment_id
         for item in order.placed.items:
@@ -373,39 +383,6 @@ class Recount:
             raise LookupError("no ticket")
         return self.orders[order_id].tickets[number]
 
-    # What must follow from them.
-
-    def differences(self, state: State) -> list[str]:
-        """Where the replayed state says otherwise. An order may leave it once it has ended."""
-        counted = {t: (p.quantity, p.held, p.sold) for t, p in self.tiers.items()}
-        tiers = state.header.tiers.items()
-        replayed = {t: (tier.terms.quantity, tier.held, tier.sold) for t, tier in tiers}
-        wrong = [
-            f"{tier_id} has (places, held, sold) {counted.get(tier_id)} by the facts,"
-            f" {replayed.get(tier_id)} by replay"
-            for tier_id in {**counted, **replayed}
-            if counted.get(tier_id) != replayed.get(tier_id)
-        ]
-        wrong += [
-            f"{self.waiters.waiting(tier_id)} places of {tier_id} are waited for by the facts,"
-            f" {tier.waiting} by replay"
-            for tier_id, tier in tiers
-            if tier.waiting != self.waiters.waiting(tier_id)
-        ]
-        doors = doors_view(state.header.doors)
-        if (self.admitted, self.exited) != (doors.admitted, doors.exited):
-            replayed_doors = f"{doors.admitted}, {doors.exited}"
-            wrong.append(
-                f"in, out: {self.admitted}, {self.exited} by the facts, {replayed_doors} by replay"
-            )
-        for order_id, order in self.orders.items():
-            if order_id not in state.order_by_id:
-                if order.status is OrderStatus.PENDING:
-                    wrong.append(f"{order_id} is pending by the facts, unknown by replay")
-            elif _order(order) != _replayed(state, order_id):
-                wrong.append(f"{order_id} differs between facts and replay")
-        return wrong
-
 
 def _cost(item: f.Item) -> int:
     return item.quantity * item.unit_price_minor - item.discount_minor
@@ -425,22 +402,4 @@ def _comes_before(fact: f.TicketScanned, in_by: Scan) -> bool:
         and before is not None
         and fact.offline.displaced == scan_key(in_by.fact.device_id, in_by.fact.nonce)
         and fact.offline.at_ms < before.at_ms
-    )
-
-
-def _order(order: Order) -> tuple[Any, ...]:
-    tickets = [(t.digest, t.status, t.checked_in_at_ms) for t in order.tickets]
-    return (
-        *(order.placed.items, order.status, order.cancel_reason, order.confirmed_at_ms),
-        *(order.paid_by, order.refunded_minor, tickets),
-    )
-
-
-def _replayed(state: State, order_id: str) -> tuple[Any, ...]:
-    order = state.order_by_id[order_id]
-    tickets = [(token_digest(t.token), t.status, t.checked_in_at_ms) for t in order.tickets]
-    refunded = sum(r.amount_minor for r in order.refunds if r.payment_id == order.paid_by)
-    return (
-        *(order.items, order.status, order.cancel_reason, order.confirmed_at_ms),
-        *(order.paid_by, refunded, tickets),
     )

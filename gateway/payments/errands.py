@@ -1,10 +1,7 @@
 """What is done about money without anybody asking: words are heeded, missing words asked for, money
 is sent back until it is there."""
 
-import asyncio
 import os
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
 
 from engine import ids
 from engine.commands import ConfirmOrder, DeclinePayment, SettleRefund
@@ -19,15 +16,13 @@ from gateway.payments.provider import (
     Outcome,
     PaymentProvider,
     PaymentWord,
-    ProviderRefuses,
-    ProviderUnavailable,
     RefundStanding,
     Standing,
 )
+from gateway.payments.side_by_side import some_at_once
 
 LOOKS_MAX = 100
 REFUNDS_MAX = 100
-AT_ONCE_MAX = 8
 
 
 class Errands:
@@ -60,7 +55,7 @@ class Errands:
         if provider is None:
             return
         due = await self._payments.intents.due(provider.name, LOOKS_MAX)
-        await _some_at_once(self._look(provider, one) for one in due)
+        await some_at_once(self._look(provider, one) for one in due)
 
     async def _look(self, provider: PaymentProvider, due: DueLook) -> None:
         payment_id = due.asked.payment_id
@@ -83,7 +78,7 @@ class Errands:
         if provider is None:
             return
         due = await self._payments.refunds.due(provider.name, REFUNDS_MAX)
-        await _some_at_once(self._send_back(provider, refund) for refund in due)
+        await some_at_once(self._send_back(provider, refund) for refund in due)
 
     async def heed_refund(self, refund_id: str) -> None:
         """Something has happened to it at the provider."""
@@ -104,20 +99,6 @@ class Errands:
             await self._bookings.settle_refund(refund.refund_id, done)
         else:
             await self._mailbox.ask(event_id, SettleRefund(order_id, refund.refund_id, done))
-
-
-async def _some_at_once(errands: Iterable[Awaitable[None]]) -> None:
-    """What a provider does not answer comes up again, later and later."""
-    waiting = asyncio.Semaphore(AT_ONCE_MAX)
-
-    async def one(errand: Awaitable[None]) -> None:
-        async with waiting:
-            with suppress(ProviderUnavailable, ProviderRefuses):
-                await errand
-
-    async with asyncio.TaskGroup() as tasks:
-        for errand in errands:
-            tasks.create_task(one(errand), name="money errand")
 
 
 def _command(order_id: str, word: PaymentWord) -> ConfirmOrder | DeclinePayment:

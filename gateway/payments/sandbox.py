@@ -8,6 +8,7 @@ takes a payment's success also after its cancellation.
 import asyncio
 import hmac
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from gateway.payments.provider import (
     RefundStanding,
     Standing,
 )
+from gateway.payments.side_by_side import some_at_once
 from gateway.signatures import is_signed, signed
 
 SIGNATURE_HEADER = "Sandbox-Signature"
@@ -53,7 +55,7 @@ class SandboxBooks(Protocol):
         outcome: str,
         faults: Sequence[str],
         words: Sequence[tuple[str, float]],
-    ) -> SandboxPayment | None: ...
+    ) -> tuple[SandboxPayment, list[SandboxWebhook]] | None: ...
 
     async def cancel(self, payment_id: str) -> None: ...
 
@@ -61,7 +63,7 @@ class SandboxBooks(Protocol):
         self, refund_id: str, payment_id: str, amount_minor: int, status: str
     ) -> SandboxRefund: ...
 
-    async def due_webhooks(self, payment_id: str | None = None) -> list[SandboxWebhook]: ...
+    async def due_webhooks(self) -> list[SandboxWebhook]: ...
 
     async def told(self, webhook_id: int) -> None: ...
 
@@ -176,14 +178,22 @@ class Sandbox:
         told = Outcome.SUCCEEDED if known.outcome == Outcome.SUCCEEDED else outcome
         words = faults.words(told, Outcome.DECLINED, all_faults)
         decided = await self.books.decide(payment_id, outcome, more, words)
+        assert decided is not None
+        payment, due = decided
         if Fault.CHARGE_LOST in all_faults:
             raise ProviderUnavailable
-        await self.tell_the_untold(payment_id)
-        return decided
+        await self._tell(due)
+        return payment
 
-    async def tell_the_untold(self, payment_id: str | None = None) -> None:
-        """`payment_id` None: of all payments."""
-        for word in await self.books.due_webhooks(payment_id):
+    async def tell_the_untold(self) -> None:
+        """Payments side by side; what is told of one, in its order."""
+        due = defaultdict(list)
+        for word in await self.books.due_webhooks():
+            due[word.payment_id].append(word)
+        await some_at_once(self._tell(words) for words in due.values())
+
+    async def _tell(self, words: Sequence[SandboxWebhook]) -> None:
+        for word in words:
             told = _WebhookBody(word.payment_id, Outcome(word.outcome), word.amount_minor)
             body = msgspec.json.encode(told)
             if await self._deliver(body, {SIGNATURE_HEADER: self.sign(body)}):

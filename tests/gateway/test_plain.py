@@ -36,6 +36,15 @@ def test_a_plain_request_is_read() -> None:
     assert read(sent("connection: Keep-Alive", "X-Any: ~ !")) is not None
 
 
+def test_each_request_has_its_own_key_though_the_rest_of_its_head_is_remembered() -> None:
+    for key in ("k-1", "k-2", "k-1"):
+        found = read(sent().replace(b"k-1", key.encode()))
+        assert found == (
+            Head(PATH, EVENT_ID, "orders", HEADERS | {"idempotency-key": key}, "8"),
+            BODY,
+        )
+
+
 def test_the_rest_of_a_body_is_waited_for() -> None:
     for part in (sent()[:-1], sent(body=b"", length="8")):
         assert read(part) == (HEAD, None)

@@ -18,7 +18,7 @@ from persistence.projected import TABLES
 from persistence.projector import LOCK
 from persistence.servers import ToolError
 from persistence.snapshots import view_key
-from tests.engine.stage import EVENT
+from tests.engine.stage import EVENT, HOUR_MS, promo
 from tests.persistence.books import OTHER_SALE, SHARD, SHARDS, Books, found
 
 ORDER = "SELECT order_id FROM orders WHERE event_id = $1 ORDER BY placed_at LIMIT 1"
@@ -230,6 +230,41 @@ async def test_places_that_nobody_has_paid_are_found(books: Books) -> None:
     await _tampered(books, cheaper)
     sentences = (await books.check()).check("sales").findings
     assert any("1 were paid for 15000" in sentence for sentence in sentences)
+
+
+async def test_a_promo_code_that_is_used_more_often_than_it_may_is_found(books: Books) -> None:
+    before = len(books.sale.entries)
+    books.sale.give(promo(uses_max=2))
+    for _ in range(3):  # the first gives its use back
+        books.sale.ask(books.sale.place_order(promo_code="SUMMER"))
+        if len(books.sale.entries) == before + 2:
+            books.sale.pass_ms(HOUR_MS)
+            books.sale.sweep_all()
+    await books.write(books.sale.entries[before:])
+    report = await books.check()
+    assert report.clean, report.lines()
+
+    def once(fact: f.Fact) -> f.Fact | None:
+        if isinstance(fact, f.PromoConfigured):
+            terms = msgspec.structs.replace(fact.promo, uses_max=1)
+            return msgspec.structs.replace(fact, promo=terms)
+        return None
+
+    await _tampered(books, once)
+    sentences = (await books.check()).check("sales").findings
+    assert any("SUMMER is used 2 times, of 1" in sentence for sentence in sentences)
+
+
+async def test_uses_of_a_promo_code_that_replay_counts_otherwise_are_found(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(books.sale.entries)
+    books.sale.give(promo(uses_max=2))
+    books.sale.ask(books.sale.place_order(promo_code="SUMMER"))
+    await books.write(books.sale.entries[before:])
+    monkeypatch.setattr("engine.promos.count", lambda *_: None)
+    sentences = found(await books.check(), "sales")
+    assert any("is used 1 times by the facts, 0 by replay" in s for s in sentences)
 
 
 # When it can't run.

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from asyncio import create_subprocess_exec
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -39,9 +40,18 @@ async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
 class Process:
     """One life of a node: its lease, and its way to the journal."""
 
-    def __init__(self, dsn: str, pool: asyncpg.Pool, name: NodeName, roles: list[str]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        pool: asyncpg.Pool,
+        name: NodeName,
+        roles: list[str],
+        pid: int | None = None,
+    ) -> None:
         self.name = name.name
-        self.membership = PostgresMembership(dsn, name, roles=roles, address="here", ttl_s=TTL_S)
+        self.membership = PostgresMembership(
+            dsn, name, roles=roles, address="here", ttl_s=TTL_S, pid=pid
+        )
         self.journal = PostgresJournal(dsn, pool, name)
 
     async def take(self, *shard_ids: int) -> list[int]:
@@ -64,8 +74,10 @@ async def join(dsn: str, pool: asyncpg.Pool) -> AsyncIterator[Join]:
     """A process by its node's name and the number of its life; closed at the end."""
     async with AsyncExitStack() as stack:
 
-        def join(name: str, life: int = 1, *, role: str = "engine") -> Process:
-            process = Process(dsn, pool, NodeName(name, f"{name}#{life}"), [role])
+        def join(
+            name: str, life: int = 1, *, role: str = "engine", pid: int | None = None
+        ) -> Process:
+            process = Process(dsn, pool, NodeName(name, f"{name}#{life}"), [role], pid)
             stack.push_async_callback(process.close)
             return process
 
@@ -108,17 +120,45 @@ async def test_a_lease_lasts_as_long_as_it_was_given_by_the_databases_clock(
     assert "one" in (await one.membership.renew(willing=True)).living
 
 
-async def test_a_later_process_of_the_name_replaces_the_earlier_one(
+async def test_a_name_is_free_once_its_lease_has_ended_and_not_before(
     join: Join, pool: asyncpg.Pool
 ) -> None:
     earlier, later = join("one", 1), join("one", 2)
     assert (await earlier.membership.renew(willing=True)).accepted
+    assert not (await later.membership.renew(willing=True)).accepted
+    await end_lease(pool, "one")
     assert (await later.membership.renew(willing=True)).accepted
     before = await pool.fetchval("SELECT lease_until FROM nodes")
     assert not (await earlier.membership.renew(willing=True)).accepted
     assert await pool.fetchval("SELECT lease_until FROM nodes") == before
     await earlier.membership.leave()  # it is not its lease that would end
     assert (await later.membership.renew(willing=True)).accepted
+
+
+async def test_a_dead_process_leaves_its_name_to_the_next_at_once_and_a_stopped_one_does_not(
+    join: Join,
+) -> None:
+    sleeper = await create_subprocess_exec("sleep", "infinity")
+    try:
+        earlier, later = join("one", 1, pid=sleeper.pid), join("one", 2)
+        assert (await earlier.membership.renew(willing=True)).accepted
+        sleeper.send_signal(signal.SIGSTOP)
+        assert not (await later.membership.renew(willing=True)).accepted
+    finally:
+        sleeper.kill()
+        await sleeper.wait()
+    assert (await later.membership.renew(willing=True)).accepted
+    assert not (await earlier.membership.renew(willing=True)).accepted
+
+
+async def test_what_died_on_another_machine_may_live_for_all_we_know(
+    join: Join, pool: asyncpg.Pool
+) -> None:
+    ended = await create_subprocess_exec("true")
+    await ended.wait()
+    await join("one", 1, pid=ended.pid).membership.renew(willing=True)
+    await pool.execute("UPDATE nodes SET process = 'another boot ' || process")
+    assert not (await join("one", 2).membership.renew(willing=True)).accepted
 
 
 async def test_who_leaves_is_gone_at_once_and_the_others_hear_of_it(join: Join) -> None:
@@ -189,18 +229,20 @@ async def test_of_two_that_take_at_once_one_gets_it(join: Join, pool: asyncpg.Po
         await pool.execute("UPDATE shards SET owner = 'somebody dead'")
 
 
-async def test_a_node_that_starts_again_has_its_own_at_once(join: Join) -> None:
+async def test_a_node_that_starts_again_has_its_own_at_once(join: Join, pool: asyncpg.Pool) -> None:
     earlier, later = join("one", 1), join("one", 2)
     await earlier.membership.renew(willing=True)
     granted = await earlier.grant()
+    await end_lease(pool, "one")
     await later.membership.renew(willing=True)
     assert (await later.grant()).epoch == granted.epoch + 1
 
 
-async def test_a_process_that_was_replaced_takes_nothing(join: Join) -> None:
+async def test_a_process_that_was_replaced_takes_nothing(join: Join, pool: asyncpg.Pool) -> None:
     earlier, later = join("one", 1), join("one", 2)
     await earlier.membership.renew(willing=True)
     await earlier.take(SHARD)
+    await end_lease(pool, "one")
     await later.membership.renew(willing=True)
     assert await earlier.take(SHARD, OTHER_SHARD) == []
 

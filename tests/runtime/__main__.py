@@ -4,11 +4,15 @@ A seed that fails is named with its story, and repeats exactly by itself.
 """
 
 import os
+import sys
 import time
+from collections.abc import Iterator
 
 import click
 
-from tests.runtime.simulation.hunt import hunted, tried
+from tests.runtime.simulation.hunt import Failure, hunted, tried
+
+TOLD_EVERY = 500  # seeds
 
 
 @click.command()
@@ -27,13 +31,22 @@ def main(seeds: int, first: int, jobs: int, planted: bool) -> None:
 
 def _try(seeds: range, jobs: int) -> None:
     began = time.monotonic()
-    with click.progressbar(tried(seeds, jobs), length=len(seeds), label="seeds") as outcomes:
+    told = tried(seeds, jobs) if sys.stdout.isatty() else _told(tried(seeds, jobs))
+    with click.progressbar(told, length=len(seeds), label="seeds") as outcomes:
         failed = next((outcome for outcome in outcomes if outcome is not None), None)
     if failed is not None:
         click.echo(f"{failed.story}\n\n{failed.error}")
         raise SystemExit(f"seed {failed.seed} fails; ./run sim --first {failed.seed} --seeds 1")
     per_second = len(seeds) / (time.monotonic() - began)
     click.echo(f"{len(seeds)} seeds, {per_second:.1f} a second: every promise was kept")
+
+
+def _told(outcomes: Iterator[Failure | None]) -> Iterator[Failure | None]:
+    """A line now and then, where no bar can be drawn."""
+    for done, outcome in enumerate(outcomes, start=1):
+        yield outcome
+        if done % TOLD_EVERY == 0:
+            click.echo(f"{done} seeds")
 
 
 def _hunt(seeds: range, jobs: int) -> None:

@@ -74,6 +74,7 @@ class Database:
         self._shards: dict[int, _Shard] = {}
         self._rows: list[_Row] = []
         self.leases: dict[str, Lease] = {}  # by node
+        self.dead: set[str] = set()  # incarnations, as whoever starts in their place sees it
         self.moved = Bell()  # rings when a shard is given up
         self.moves = 0
         self.personal_keys: list[tuple[str, bytes]] = []
@@ -84,12 +85,12 @@ class Database:
     def renew(
         self, node: str, incarnation: str, ttl_s: float, *, willing: bool, first: bool
     ) -> bool:
-        """The first renewal takes the name over from an earlier process, or one that is dead;
-        later ones prolong."""
+        """The first renewal takes the name over from a process that is dead, or whose lease has
+        ended; later ones prolong."""
         before = self.leases.get(node)
         if before is not None and before.incarnation != incarnation:
-            earlier = before.incarnation < incarnation
-            if not (first and (earlier or node not in self.living)):
+            free = before.incarnation in self.dead or node not in self.living
+            if not (first and free):
                 return False
         self.leases[node] = Lease(incarnation, _now_s() + ttl_s, willing)
         return True

@@ -1,7 +1,8 @@
 """What every membership must do. A subclass offers `join` and runs where its database runs.
 
 `join(node, incarnation)` is a process: its membership and its journal, over one empty database with
-leases of `ttl_s`.
+leases of `ttl_s`; `bury(incarnation)` makes it dead for whoever starts in its place, though it may
+still call here.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from engine.runtime.ports import Journal, Membership
 
 Process = tuple[Membership, Journal]
 Join = Callable[[str, str], Awaitable[Process]]
+Bury = Callable[[str], Awaitable[None]]
 
 SHARD, OTHER_SHARD = 3, 5
 PATIENCE_S = 5.0
@@ -23,6 +25,10 @@ class MembershipContract:
 
     @pytest.fixture
     def join(self) -> Join:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def bury(self) -> Bury:
         raise NotImplementedError
 
     async def test_a_renewal_tells_who_lives_and_who_would_own(self, join: Join) -> None:
@@ -53,35 +59,42 @@ class MembershipContract:
         await one.leave()
         assert (await two.renew(willing=True)).living == {"two"}
 
-    async def test_a_later_process_takes_the_name_and_the_earlier_one_hears_of_it(
-        self, join: Join
+    async def test_a_dead_process_leaves_its_name_to_the_next_at_once(
+        self, join: Join, bury: Bury
     ) -> None:
         earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
         await earlier.renew(willing=True)
+        await bury("1")
         assert (await later.renew(willing=True)).accepted
-        assert not (await earlier.renew(willing=True)).accepted
-        await earlier.leave()
         assert (await later.renew(willing=True)).living == {"one"}
 
-    async def test_an_earlier_process_that_comes_late_does_not_take_the_name(
+    async def test_a_living_process_keeps_its_name(self, join: Join) -> None:
+        earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
+        await earlier.renew(willing=True)
+        assert not (await later.renew(willing=True)).accepted
+        assert (await earlier.renew(willing=True)).accepted
+
+    async def test_a_name_whose_lease_has_ended_is_free_and_who_had_it_hears_of_it(
         self, join: Join
     ) -> None:
         earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
-        await later.renew(willing=True)
-        assert not (await earlier.renew(willing=True)).accepted
-        assert (await later.renew(willing=True)).accepted
-
-    async def test_an_earlier_process_that_comes_late_takes_a_dead_ones_name(
-        self, join: Join
-    ) -> None:
-        later, two = (await join("one", "2"))[0], (await join("two", "1"))[0]
-        began_ms = (await later.renew(willing=True)).now_ms
-        while "one" in (roster := await two.renew(willing=True)).living:
+        began_ms = (await earlier.renew(willing=True)).now_ms
+        while not (roster := await later.renew(willing=True)).accepted:
             assert roster.now_ms < began_ms + (self.ttl_s + PATIENCE_S) * 1000
             await asyncio.sleep(self.ttl_s / 20)
-        earlier = (await join("one", "1"))[0]
-        assert (await earlier.renew(willing=True)).accepted
-        assert not (await later.renew(willing=True)).accepted
+        assert roster.now_ms >= began_ms + self.ttl_s * 1000
+        assert not (await earlier.renew(willing=True)).accepted
+        await earlier.leave()  # it is not its lease that would end
+        assert (await later.renew(willing=True)).living == {"one"}
+
+    async def test_who_has_lost_its_name_never_has_it_again(self, join: Join, bury: Bury) -> None:
+        earlier, later = (await join("one", "1"))[0], (await join("one", "2"))[0]
+        began_ms = (await earlier.renew(willing=True)).now_ms
+        while not (roster := await later.renew(willing=True)).accepted:
+            assert roster.now_ms < began_ms + (self.ttl_s + PATIENCE_S) * 1000
+            await asyncio.sleep(self.ttl_s / 20)
+        await bury("2")
+        assert not (await earlier.renew(willing=True)).accepted
 
     async def test_what_a_live_node_owns_stays_its_own(self, join: Join) -> None:
         (one, ones), (two, twos) = await join("one", "1"), await join("two", "1")
@@ -104,11 +117,12 @@ class MembershipContract:
         assert after.epoch > before.epoch
 
     async def test_a_name_takes_its_own_at_once_and_a_replaced_process_nothing(
-        self, join: Join
+        self, join: Join, bury: Bury
     ) -> None:
         (earlier, earliers), (later, laters) = await join("one", "1"), await join("one", "2")
         await earlier.renew(willing=True)
         (before,) = await earliers.acquire([SHARD])
+        await bury("1")
         await later.renew(willing=True)
         (after,) = await laters.acquire([SHARD])
         assert after.epoch > before.epoch

@@ -177,7 +177,7 @@ class MemoryMembership:
         accepted = self._database.renew(
             self._node, self._incarnation, self._ttl_s, willing=willing, first=not self._joined
         )
-        self._joined = True
+        self._joined |= accepted
         await asyncio.sleep(0)
         return self._database.roster(accepted=accepted)
 

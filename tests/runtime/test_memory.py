@@ -8,7 +8,7 @@ from engine.runtime.faults import MailboxUnavailable, OutcomeUnknown
 from engine.runtime.ports import Journal, Streams
 from tests.runtime.database import Database
 from tests.runtime.journal_contract import JournalContract
-from tests.runtime.membership_contract import Join, MembershipContract, Process
+from tests.runtime.membership_contract import Bury, Join, MembershipContract, Process
 from tests.runtime.memory import MemoryJournal, MemoryMembership
 from tests.runtime.memory_streams import ANSWERS_KEPT_S, MemoryStreams
 from tests.runtime.streams_contract import SHARD, StreamsContract, parcel
@@ -41,14 +41,23 @@ class TestMemoryMembership(MembershipContract):
     ttl_s = 3.0
 
     @pytest.fixture
-    def join(self) -> Join:
-        database = Database()
+    def database(self) -> Database:
+        return Database()
 
+    @pytest.fixture
+    def join(self, database: Database) -> Join:
         async def join(node: str, incarnation: str) -> Process:
             membership = MemoryMembership(database, node, incarnation, self.ttl_s)
             return membership, MemoryJournal(database, node, incarnation)
 
         return join
+
+    @pytest.fixture
+    def bury(self, database: Database) -> Bury:
+        async def bury(incarnation: str) -> None:
+            database.dead.add(incarnation)
+
+        return bury
 
 
 class TestMemoryStreams(StreamsContract):

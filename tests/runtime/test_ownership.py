@@ -12,7 +12,7 @@ from engine.rejections import Reason, Rejection
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Grant
 from engine.state import SaleView
-from tests.runtime.cluster import LEASE, SALES, SHARDS, Cluster, sale_of
+from tests.runtime.cluster import LEASE, SALES, SHARDS, Cluster, Member, sale_of
 from tests.runtime.desk import SECOND_MS
 from tests.runtime.world import a, settle, until
 
@@ -45,9 +45,12 @@ async def test_a_dead_owners_shards_are_taken_after_its_lease_and_not_before(
     assert len(bob.owns) == SHARDS
 
 
-async def test_a_process_takes_the_shards_of_its_name_at_once(cluster: Cluster) -> None:
+async def test_a_process_takes_the_shards_of_a_dead_one_of_its_name_at_once(
+    cluster: Cluster,
+) -> None:
     (ada,) = await cluster.start("ada")
     ada.life.kill()
+    cluster.database.dead.add("1")
     (again,) = await cluster.start("ada", incarnation="2")
     assert asyncio.get_running_loop().time() < LEASE.ttl_s
     assert len(again.owns) == SHARDS
@@ -86,15 +89,32 @@ async def test_what_others_had_meanwhile_is_not_believed_though_it_is_given_back
     assert seen.tiers[0].held == 1
 
 
-async def test_a_replaced_process_owns_nothing_any_more(cluster: Cluster) -> None:
+async def test_a_name_is_waited_for_while_its_process_may_live_and_that_owns_nothing_then(
+    cluster: Cluster,
+) -> None:
     (ada,) = await cluster.start("ada")
+    began_s = asyncio.get_running_loop().time()
     ada.life.pause()
     cluster.members.remove(ada)
     await cluster.start("ada", incarnation="2")
+    assert asyncio.get_running_loop().time() > began_s + LEASE.ttl_s - LEASE.renew_s
     ada.life.wake()
     await until(lambda: ada.ownership.trouble)
     assert ada.owns == []
     ada.running.cancel()
+
+
+async def test_of_two_living_processes_of_a_name_the_earlier_goes_on(cluster: Cluster) -> None:
+    (ada,) = await cluster.start("ada")
+    ada.life.pause()
+    namesake = Member(cluster, "ada", "2")
+    namesake.life.begin(namesake.begin)
+    await asyncio.sleep(LEASE.ttl_s / 2)
+    ada.life.wake()
+    await asyncio.sleep(2 * LEASE.ttl_s)
+    assert namesake.ownership.trouble == "another process lives as ada"
+    assert (len(ada.owns), namesake.owns) == (SHARDS, [])
+    namesake.running.cancel()
 
 
 async def test_a_planned_hand_over_answers_every_letter(cluster: Cluster) -> None:

@@ -116,6 +116,7 @@ class Host:
         self.to_database = Wire(weather, name)
         self.to_redis = Wire(weather, name)
         self._on_end = on_end
+        self._dead = servers.database.dead
         self._open: dict[asyncio.Future[Reply], None] = {}  # requests without a response
         observer = _Teller(weather.story, name)
         self._files = FilesLink(servers.projector, self.to_database)
@@ -174,6 +175,7 @@ class Host:
     def kill(self) -> None:
         self.disturbed += 1
         self.life.kill()
+        self._dead.add(self.incarnation)
         for response in list(self._open):
             _settle(response, ConnectionResetError())
 
@@ -200,6 +202,7 @@ class Host:
 
     def _ended(self, running: "asyncio.Task[None]") -> None:
         self.ended = True
+        self._dead.add(self.incarnation)
         self._on_end(None if running.cancelled() else running.exception())
 
     async def _run(self) -> None:

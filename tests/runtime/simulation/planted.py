@@ -151,6 +151,14 @@ def _renews_a_replaced_life(
     return True
 
 
+def _takes_a_living_ones_name(
+    self: Database, node: str, incarnation: str, ttl_s: float, *, willing: bool, first: bool
+) -> bool:
+    if first:
+        self.dead.update(lease.incarnation for lease in self.leases.values())
+    return _renew(self, node, incarnation, ttl_s, willing=willing, first=first)
+
+
 _renew = Database.renew
 
 
@@ -263,6 +271,7 @@ PLANTED = (
         _patch(Ownership, "_hand_over", _releases_before_the_drain),
     ),
     Planted("a replaced life is renewed", _patch(Database, "renew", _renews_a_replaced_life)),
+    Planted("a living one's name is taken", _patch(Database, "renew", _takes_a_living_ones_name)),
     Planted(
         "takeover does not look what is due",
         _patch(Supervisor, "remind", _takes_over_without_looking_what_is_due),

@@ -120,16 +120,14 @@ class Troublemaker:
             self.on_suspect(host)
 
     def _replace(self, host: Host) -> None:
-        """Another process takes its name, and with that its shards, at once.
-
-        That it does not wake before its own trust is over is the orchestrator's promise: one
-        process a name within a lease. The new one could keep it only by waiting for the lease.
-        """
+        """Another process is started under its name while it only sleeps. The new one has to wait
+        for the lease, and has no name at all if this one wakes before."""
         if host.life.paused or host.stopping:
             return
         host.pause()
         host.stopping = True  # for the load balancer
-        self._wakes[host] = asyncio.get_running_loop().call_later(6.0, self._wake, host)
+        seconds = self._random.choice((1.0, LEASE.ttl_s - 0.1, LEASE.ttl_s + 3))
+        self._wakes[host] = asyncio.get_running_loop().call_later(seconds, self._wake, host)
         self._start(host.name)
 
     def _stop(self, host: Host) -> None:
