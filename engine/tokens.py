@@ -6,7 +6,7 @@ Kept with the order, since making a digest again costs more than all else in bri
 import struct
 from collections.abc import Iterator
 
-from engine.digests import DIGEST_BYTES
+from engine.digests import DIGEST_BYTES, place
 from engine.order import Order
 from engine.ticket import Ticket, token_digest
 
@@ -23,9 +23,11 @@ def remember(order: Order, ticket: Ticket) -> bytes:
 
 def find(order: Order, digest: bytes) -> Ticket | None:
     """Whose token has this digest, or had."""
-    known = digest[:DIGEST_BYTES]
-    rows = _ROW.iter_unpack(order.tokens)
-    return next((order.tickets[number] for row, number in rows if row == known), None)
+    begin = place(order.tokens, digest[:DIGEST_BYTES], _ROW.size)
+    if begin < 0:
+        return None
+    number: int = _ROW.unpack_from(order.tokens, begin)[1]
+    return order.tickets[number]
 
 
 def indexed(rows: bytes) -> Iterator[tuple[int, bytes]]:
