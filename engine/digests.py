@@ -36,7 +36,7 @@ class Digests:
         rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
         if rows is None:
             return None
-        begin = place(rows, digest[_BEGIN:DIGEST_BYTES], _ROW_BYTES)
+        begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])
         if begin < 0:
             return None
         return self._id_begins + rows[begin + _ORDER : begin + _ROW_BYTES].hex()
@@ -59,7 +59,7 @@ class Digests:
     def remove(self, digest: bytes) -> None:
         bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.pop(bucket)
-        begin = place(rows, digest[_BEGIN:DIGEST_BYTES], _ROW_BYTES)
+        begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])
         assert begin >= 0, digest.hex()
         left = rows[:begin] + rows[begin + _ROW_BYTES :]
         if left:
@@ -67,9 +67,9 @@ class Digests:
         self._count -= 1
 
 
-def place(rows: bytes, known: bytes, row_bytes: int) -> int:
+def _place(rows: bytes, known: bytes) -> int:
     """Where the row that begins so begins, or below 0."""
     begin = rows.find(known)
-    while begin > 0 and begin % row_bytes:
+    while begin > 0 and begin % _ROW_BYTES:
         begin = rows.find(known, begin + 1)
     return begin

@@ -6,11 +6,12 @@ Kept with the order, since making a digest again costs more than all else in bri
 import struct
 from collections.abc import Iterator
 
-from engine.digests import DIGEST_BYTES, place
+from engine.digests import DIGEST_BYTES
 from engine.order import Order
 from engine.ticket import Ticket, token_digest
 
 _ROW = struct.Struct(f">{DIGEST_BYTES}sH")  # digest, the ticket's number
+_NUMBER = struct.Struct(f">{DIGEST_BYTES}xH")
 _INDEXED = struct.Struct(f">H{DIGEST_BYTES - 2}s2x")
 
 
@@ -23,11 +24,11 @@ def remember(order: Order, ticket: Ticket) -> bytes:
 
 def find(order: Order, digest: bytes) -> Ticket | None:
     """Whose token has this digest, or had."""
-    begin = place(order.tokens, digest[:DIGEST_BYTES], _ROW.size)
-    if begin < 0:
-        return None
-    number: int = _ROW.unpack_from(order.tokens, begin)[1]
-    return order.tickets[number]
+    rows, known = order.tokens, digest[:DIGEST_BYTES]
+    begin = rows.find(known)
+    while begin > 0 and begin % _ROW.size:
+        begin = rows.find(known, begin + 1)
+    return order.tickets[_NUMBER.unpack_from(rows, begin)[0]] if begin >= 0 else None
 
 
 def indexed(rows: bytes) -> Iterator[tuple[int, bytes]]:

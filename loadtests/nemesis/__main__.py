@@ -1,6 +1,7 @@
 """`./run nemesis`: break everything under load, then check every promise and write a report.
 
     python -m loadtests.nemesis [--minutes N] [--seed S] [--gateways G] [--engines E]
+    python -m loadtests.nemesis --no-namespaces ...
     python -m loadtests.nemesis --zombies 20 [--fence-off] --engines 2
 
 The exit code is 0 only if every promise held; with the fence off, only if one did not: that run is
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from loadtests.api import UnexpectedAnswer
 from loadtests.client import NoAnswer
+from loadtests.nemesis.network import move_out, way_out
 from loadtests.nemesis.progress import shown
 from loadtests.nemesis.report import lines, write
 from loadtests.nemesis.run import Nemesis, Plan
@@ -54,15 +56,28 @@ async def run(plan: Plan, console: Console) -> int:
 @click.option("--engines", type=click.IntRange(1, 16), default=1, show_default=True)
 @click.option("--zombies", type=click.IntRange(0, 1000), default=0, help="These, and nothing else.")
 @click.option("--fence-off", is_flag=True, help="The negative control: it must be found broken.")
+@click.option(
+    "--no-namespaces", is_flag=True, help="All nodes in one network, that of this machine."
+)
+@click.option("--apart", is_flag=True, hidden=True)
 def main(
-    minutes: float, seed: int, gateways: int, engines: int, zombies: int, fence_off: bool
+    minutes: float,
+    seed: int,
+    gateways: int,
+    engines: int,
+    zombies: int,
+    fence_off: bool,
+    no_namespaces: bool,
+    apart: bool,
 ) -> None:
     """Real processes, real servers, everything broken: then every promise is checked."""
     zombies = zombies or (ZOMBIES if fence_off else 0)
     if zombies and engines < 2:
         raise click.UsageError("a zombie needs somebody who takes over: --engines 2")
+    if not (apart or no_namespaces or zombies) and (prefix := way_out()) is not None:
+        move_out(prefix, "loadtests.nemesis", [*sys.argv[1:], "--apart"])
     folder = Path(os.environ.get("STAMPEDE_DATA_DIR", FOLDER)).absolute()
-    plan = Plan(folder, minutes * 60, seed, gateways, engines, zombies, not fence_off)
+    plan = Plan(folder, minutes * 60, seed, gateways, engines, zombies, not fence_off, apart)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             sys.exit(runner.run(run(plan, Console())))

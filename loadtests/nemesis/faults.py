@@ -24,6 +24,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from loadtests.nemesis import proxy
+from loadtests.nemesis.network import CROWD, POSTGRES, VALKEY, short
 from loadtests.nemesis.proxy import Disturbance, Link
 from loadtests.nemesis.schedule import Kind, Planned
 from loadtests.nemesis.world import ENGINE, GATEWAY, PROJECTOR, Process, World
@@ -186,6 +187,24 @@ def _partition(*, postgres: bool, redis: bool) -> Strike:
     return strike
 
 
+def _lost(*others: str, to_node: bool = True, from_node: bool = True) -> Strike:
+    """What passes between a node and these addresses."""
+
+    @asynccontextmanager
+    async def strike(target: Target) -> AsyncIterator[str]:
+        network = target.world.network
+        if network is None:
+            raise LookupError("all nodes share one network")
+        node = await target.node()
+        home = network.home_by_name[short(node.name)].address
+        ways = [(other, home) for other in others if to_node]
+        ways += [(home, other) for other in others if from_node]
+        with network.losing(ways, target.plan.number):
+            yield node.name
+
+    return strike
+
+
 @asynccontextmanager
 async def _slow(target: Target) -> AsyncIterator[str]:
     delay_s = target.random.uniform(*DELAY_S)
@@ -239,6 +258,12 @@ STRIKES: dict[Kind, Strike] = {
     Kind.CUT_DURING: _cut(proxy.Kind.CUT_DURING),
     Kind.CUT_AFTER: _cut(proxy.Kind.CUT_AFTER),
     Kind.LATE: _late,
+    Kind.SPLIT_POSTGRES: _lost(POSTGRES),
+    Kind.SPLIT_VALKEY: _lost(VALKEY),
+    Kind.SPLIT_SERVERS: _lost(POSTGRES, VALKEY),
+    Kind.SPLIT_ALL: _lost(POSTGRES, VALKEY, CROWD),
+    Kind.MUTE: _lost(POSTGRES, VALKEY, to_node=False),
+    Kind.DEAF: _lost(POSTGRES, VALKEY, from_node=False),
 }
 
 

@@ -4,7 +4,8 @@ Rules of this file:
 
 - What passes is bytes: nothing is parsed, so any protocol can go through.
 - A disturbance concerns the links that it names, old and new ones, for as long as it is there.
-- The kernel says which process is at the other end of a link, so one node can be cut off alone.
+- The kernel says which process is at the other end of a link, so one node can be cut off alone;
+  on TCP, where each node has an address of its own, that address does.
 - What is held back is not lost: it goes on when the disturbance ends, even if its sender is gone.
   That is how a batch arrives after everybody has forgotten it.
 """
@@ -12,12 +13,15 @@ Rules of this file:
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from msgspec import Struct
+
+Place: TypeAlias = Path | tuple[str, int]
 
 PIECE_BYTES = 64 * 1024
 BACKLOG = 1_024
@@ -64,7 +68,7 @@ class Link:
     """One proxied connection; `pid` is the process that opened it, `held` how much waits in it."""
 
     def __init__(self, proxy: "Proxy", client: asyncio.StreamWriter) -> None:
-        self.pid = peer_pid(client)
+        self.pid = proxy.pid_of(client)
         self.client = client
         self.hello = b""  # its first bytes: in Postgres' protocol they name the application
         self.held = 0
@@ -125,11 +129,17 @@ async def _send(piece: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 class Proxy:
-    """Listens at `listens_at` and passes everything on to `server`, both unix sockets."""
+    """Listens at a unix socket, or at an address and port, and passes everything on to `server`."""
 
-    def __init__(self, listens_at: Path, server: Path) -> None:
+    def __init__(
+        self,
+        listens_at: Place,
+        server: Path,
+        pid_of: Callable[[asyncio.StreamWriter], int] | None = None,
+    ) -> None:
         self.disturbances: list[Disturbance] = []
         self.links: set[Link] = set()
+        self.pid_of = pid_of or peer_pid
         self._listens_at = listens_at
         self._server = server
         self._turn = asyncio.Event()
@@ -144,7 +154,10 @@ class Proxy:
             serving.add(task)
             task.add_done_callback(serving.discard)
 
-        server = await asyncio.start_unix_server(accept, self._listens_at, backlog=BACKLOG)
+        if isinstance(self._listens_at, Path):
+            server = await asyncio.start_unix_server(accept, self._listens_at, backlog=BACKLOG)
+        else:
+            server = await asyncio.start_server(accept, *self._listens_at, backlog=BACKLOG)
         try:
             yield
         finally:
@@ -152,7 +165,8 @@ class Proxy:
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
-            self._listens_at.unlink(missing_ok=True)
+            if isinstance(self._listens_at, Path):
+                self._listens_at.unlink(missing_ok=True)
 
     @asynccontextmanager
     async def disturbed(self, disturbance: Disturbance) -> AsyncIterator[None]:

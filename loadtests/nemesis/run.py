@@ -17,6 +17,7 @@ from loadtests.client import Client
 from loadtests.conferences import Conference, upcoming
 from loadtests.demo import DOORS_OPEN_HOURS
 from loadtests.nemesis.crowd import ARRIVALS_PER_S, HOT_SHARE, WEIGHTS, Crowd
+from loadtests.nemesis.entrances import Entrances
 from loadtests.nemesis.faults import MISSED, STRIKES, Target
 from loadtests.nemesis.liveness import (
     SERVES_S_MAX,
@@ -26,7 +27,7 @@ from loadtests.nemesis.liveness import (
     longest_silence,
     too_slow,
 )
-from loadtests.nemesis.schedule import Planned, schedule
+from loadtests.nemesis.schedule import ANYWHERE, Kind, Planned, schedule
 from loadtests.nemesis.witness import Came, Witness
 from loadtests.nemesis.world import World, world
 from loadtests.nemesis.zombies import raise_zombies
@@ -52,6 +53,7 @@ class Plan(Struct, frozen=True):
     engines: int
     zombies: int
     fenced: bool
+    apart: bool = False  # each node in a network of its own
 
     @property
     def arguments(self) -> list[str]:
@@ -59,6 +61,14 @@ class Plan(Struct, frozen=True):
         if self.gateways == self.engines == 1:
             return []
         return [f"--gateways={self.gateways}", f"--engines={self.engines}"]
+
+    @property
+    def nodes(self) -> list[str]:
+        if not self.arguments:
+            return ["node-1", "projector"]
+        gateways = (f"gateway-{number}" for number in range(1, self.gateways + 1))
+        engines = (f"engine-{number}" for number in range(1, self.engines + 1))
+        return [*gateways, *engines, "projector"]
 
 
 class Outcome(Struct, frozen=True):
@@ -107,10 +117,13 @@ class Nemesis:
             "STAMPEDE_SHARDS": str(SHARDS),
             "STAMPEDE_LOG": "off",
         }
-        module = "gateway" if plan.fenced else "loadtests.nemesis.unfenced"
-        async with world(plan.folder, settings, plan.arguments, module) as made:
-            self._tell(f"serving on {made.server.url}, log in {made.server.log}")
-            async with Client(made.server.url, CONNECTIONS_MAX) as client:
+        module = "loadtests.nemesis.apart" if plan.apart else "gateway"
+        if not plan.fenced:
+            module = "loadtests.nemesis.unfenced"
+        apart = plan.nodes if plan.apart else []
+        async with world(plan.folder, settings, plan.arguments, module, apart) as made:
+            self._tell(f"serving on {', '.join(made.urls)}, log in {made.server.log}")
+            async with Entrances(made.urls, CONNECTIONS_MAX, Random(plan.seed)) as client:
                 return await self._run(made, client)
 
     async def _run(self, made: World, client: Client) -> Outcome:
@@ -132,7 +145,7 @@ class Nemesis:
         await self._send_home(crowd, coming)
         self.phase = "audit"
         quiet_s_max = QUIET_S_MAX if self.plan.fenced else RUIN_S_MAX
-        report = await audit(made.server.dsn, self.witness.seen, made.server.url, quiet_s_max)
+        report = await audit(made.server.dsn, self.witness.seen, made.urls[0], quiet_s_max)
         steady = [event.event_id for event in others]
         more = list(self._more_checks(made, steady, took_s))
         return Outcome(
@@ -172,7 +185,8 @@ class Nemesis:
 
     async def _break(self, made: World, hot_shard: int) -> None:
         async with asyncio.TaskGroup() as group:
-            for planned in schedule(self.plan.seed, self.plan.seconds):
+            kinds = tuple(Kind) if self.plan.apart else ANYWHERE
+            for planned in schedule(self.plan.seed, self.plan.seconds, kinds):
                 await asyncio.sleep(max(0.0, planned.starts_s - self.witness.now_s))
                 group.create_task(self._strike(Target(made, planned, hot_shard)))
             await asyncio.sleep(max(0.0, self.plan.seconds - self.witness.now_s))

@@ -37,7 +37,24 @@ class Kind(StrEnum):
     CUT_DURING = "requests to Postgres cut in half"
     CUT_AFTER = "answers of Postgres cut"
     LATE = "a batch that arrives after everybody has given it up"
+    SPLIT_POSTGRES = "all packets between a node and Postgres lost"
+    SPLIT_VALKEY = "all packets between a node and Valkey lost"
+    SPLIT_SERVERS = "all packets between a node and both lost"
+    SPLIT_ALL = "all packets of a node lost, its clients' too"
+    MUTE = "all packets from a node to both lost"
+    DEAF = "all packets from both to a node lost"
 
+
+# What needs network namespaces, and what does not.
+LOSSES = (
+    Kind.SPLIT_POSTGRES,
+    Kind.SPLIT_VALKEY,
+    Kind.SPLIT_SERVERS,
+    Kind.SPLIT_ALL,
+    Kind.MUTE,
+    Kind.DEAF,
+)
+ANYWHERE = tuple(kind for kind in Kind if kind not in LOSSES)
 
 # How long each lasts, from and to; what is over at once is not listed.
 LASTS_S: dict[Kind, tuple[float, float]] = {
@@ -52,6 +69,7 @@ LASTS_S: dict[Kind, tuple[float, float]] = {
     Kind.CUT_DURING: (0.3, 1.0),
     Kind.CUT_AFTER: (0.3, 1.0),
     Kind.LATE: (1.0, 8.0),
+    **dict.fromkeys(LOSSES, (1.0, 6.0)),
 }
 
 

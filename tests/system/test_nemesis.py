@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from loadtests.nemesis.liveness import Struck, longest_silence, recovery, too_slow
+from loadtests.nemesis.network import way_out
 from loadtests.nemesis.schedule import OVERLAPS, Kind, Planned, schedule
 from loadtests.nemesis.unfenced import without_fence
 from loadtests.nemesis.watch import Watch
@@ -19,7 +20,9 @@ from tests.system.test_demo import ORDER, answer
 
 RUN_S_MAX = 170
 # An owner killed, its requests cut, a zombie, answers cut, Postgres crashed.
-HALF_A_MINUTE = ("--minutes", "0.5", "--seed", "19")
+HALF_A_MINUTE = ("--minutes", "0.5", "--seed", "19", "--no-namespaces")
+# The owner's packets to and from Postgres lost past its lease, and on top of it a gateway's.
+PACKETS_LOST = ("--minutes", "0.3", "--seed", "11083", "--gateways", "2", "--engines", "1")
 
 
 def nemesis(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +47,16 @@ def test_every_promise_holds_whatever_breaks(tmp_path: Path, nodes: tuple[str, .
     assert len(report["faults"]) == 5
     assert {fault["missed"] for fault in report["faults"]} == {None}
     assert (tmp_path / "nemesis" / "nemesis-report.html").exists()
+
+
+@pytest.mark.skipif(way_out() is None, reason="no network namespaces: `unshare --net` is refused")
+def test_every_promise_holds_where_packets_are_lost_without_a_word(tmp_path: Path) -> None:
+    ended = nemesis(tmp_path / "nemesis", *PACKETS_LOST)
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    report = msgspec.json.decode((tmp_path / "nemesis" / "nemesis-report.json").read_bytes())
+    assert report["apart"]
+    done = {fault["kind"] for fault in report["faults"] if fault["missed"] is None}
+    assert done == {"SPLIT_POSTGRES", "SPLIT_ALL"}
 
 
 def test_without_the_fence_zombies_are_found_out(tmp_path: Path) -> None:
