@@ -11,7 +11,8 @@ from engine.order import Order
 from engine.ticket import Ticket, token_digest
 
 _ROW = struct.Struct(f">{DIGEST_BYTES}sH")  # digest, the ticket's number
-_INDEXED = struct.Struct(f">H{DIGEST_BYTES - 2}s2x")
+_NUMBER = struct.Struct(f">{DIGEST_BYTES}xH")
+_INDEXED = struct.Struct(f">B{DIGEST_BYTES - 1}s2x")
 
 
 def remember(order: Order, ticket: Ticket) -> bytes:
@@ -23,11 +24,13 @@ def remember(order: Order, ticket: Ticket) -> bytes:
 
 def find(order: Order, digest: bytes) -> Ticket | None:
     """Whose token has this digest, or had."""
-    known = digest[:DIGEST_BYTES]
-    rows = _ROW.iter_unpack(order.tokens)
-    return next((order.tickets[number] for row, number in rows if row == known), None)
+    rows, known = order.tokens, digest[:DIGEST_BYTES]
+    begin = rows.find(known)
+    while begin > 0 and begin % _ROW.size:
+        begin = rows.find(known, begin + 1)
+    return order.tickets[_NUMBER.unpack_from(rows, begin)[0]] if begin >= 0 else None
 
 
 def indexed(rows: bytes) -> Iterator[tuple[int, bytes]]:
-    """Of an order's `tokens`: digests as `Digests` takes them."""
+    """Of an order's `tokens`: digests as `Digests.fill` takes them."""
     return _INDEXED.iter_unpack(rows)
