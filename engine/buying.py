@@ -22,10 +22,8 @@ _NO_CODE = (None, None, None, None)
 
 def place(state: State, command: PlaceOrder, now_ms: int) -> Decision:
     used = state.used(command.key, now_ms)
-    if isinstance(used, Rejection):
-        return used
     if used is not None:
-        return Replayed(_placed_again(state, used))
+        return used if isinstance(used, Rejection) else Replayed(_placed_again(state, used))
     wanted = _added_up(command.selections)
     offer = waiting.taken_by(state, command, now_ms) if command.offer_id is not None else None
     promo = promos.asked_for(state, command) if command.promo_code is not None else None

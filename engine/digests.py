@@ -9,7 +9,8 @@ Of a digest 109 bits count, so that no two that come by chance are ever the same
 has all of it, and says what exactly was found.
 """
 
-from collections.abc import Iterable
+import struct
+from collections import defaultdict
 
 from engine import ids
 
@@ -18,6 +19,8 @@ _BEGIN = 2  # of a digest what a row has: the bucket knows (nearly) what stands 
 _ORDER = DIGEST_BYTES - _BEGIN
 _ROW_BYTES = _ORDER + ids.ORDER_RANDOM_BYTES
 _BUCKETS = tuple(range(2**13))  # or every index had its own numbers
+PARTS = 2**8  # of what is filled in at once, by a digest's first byte
+_FILLED = struct.Struct(f">B{_ROW_BYTES}s")
 
 
 class Digests:
@@ -26,6 +29,7 @@ class Digests:
     def __init__(self, sale_id: str) -> None:
         self._id_begins = ids.order_id(sale_id, b"")
         self._rows_by_bucket: dict[int, bytes] = {}
+        self._unsorted: dict[int, bytes] = {}  # by part: filled in, and not asked for yet
         self._count = 0
 
     def __len__(self) -> int:
@@ -33,6 +37,8 @@ class Digests:
 
     def find(self, digest: bytes) -> str | None:
         """The order's id."""
+        if self._unsorted:
+            self._sort(digest[0])
         rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
         if rows is None:
             return None
@@ -42,21 +48,37 @@ class Digests:
         return self._id_begins + rows[begin + _ORDER : begin + _ROW_BYTES].hex()
 
     def add(self, digest: bytes, order_random: bytes) -> None:
-        """`order_random`: what tells the order from others of its sale."""
+        """`order_random`: what tells the order from others of its sale. In no order, so what is
+        unsorted stays so.
+        """
         row = digest[_BEGIN:DIGEST_BYTES] + order_random
         bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.get(bucket)
         self._rows_by_bucket[bucket] = row if rows is None else rows + row
         self._count += 1
 
-    def fill(self, rows_by_bucket: Iterable[tuple[int, list[bytes]]]) -> None:
-        """Many at once: a row is a digest from its third byte on, and `order_random`."""
-        for bucket, rows in rows_by_bucket:
-            before = self._rows_by_bucket.get(bucket, b"")
-            self._rows_by_bucket[_BUCKETS[bucket]] = before + b"".join(rows)
+    def fill(self, part: int, rows: list[bytes]) -> None:
+        """Many at once, a part once: a row is a digest from its second byte on, and `order_random`.
+
+        They are sorted into their buckets when the first of the part is asked for: in bringing a
+        large sale back that would be a third of the time.
+        """
+        if rows:
+            self._unsorted[part] = b"".join(rows)
             self._count += len(rows)
 
+    def _sort(self, part: int) -> None:
+        """1,200 rows, where there are 300,000: a third of a millisecond."""
+        rows_by_bucket = defaultdict(list)
+        for second, row in _FILLED.iter_unpack(self._unsorted.pop(part, b"")):
+            rows_by_bucket[part << 5 | second >> 3].append(row)
+        for bucket, rows in rows_by_bucket.items():
+            before = self._rows_by_bucket.get(bucket, b"")
+            self._rows_by_bucket[_BUCKETS[bucket]] = before + b"".join(rows)
+
     def remove(self, digest: bytes) -> None:
+        if self._unsorted:
+            self._sort(digest[0])
         bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.pop(bucket)
         begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])

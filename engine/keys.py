@@ -19,7 +19,9 @@ from engine.rejections import Reason, Rejection
 
 KEYS_MAX = 100  # of an order in 24 hours, where a client could go on for ever
 _ROW = struct.Struct(">16s16sqh")  # digest, fingerprint, at_ms, which of the order's payments
-_INDEXED = struct.Struct(f">H{DIGEST_BYTES - 2}s{32 - DIGEST_BYTES}x8s2x")
+_INDEXED = struct.Struct(
+    f">B{DIGEST_BYTES - 1}s{32 - DIGEST_BYTES}x{moments.SPAN_BYTES}s{8 - moments.SPAN_BYTES}s2x"
+)
 _NO_PAYMENT = -1
 
 
@@ -57,8 +59,10 @@ def _used(order: Order, digest: bytes, fingerprint: bytes, at_ms: int, payment: 
     return UsedKey(order.order_id, Key(digest, fingerprint), at_ms, payment_id, view)
 
 
-def indexed(rows: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Of an order's `keys`: digests as `Digests` takes them, and how their moments begin."""
+def indexed(rows: bytes) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    """Of an order's `keys`: digests as `Digests.fill` takes them, and as `moments.split` does the
+    beginnings of their moments.
+    """
     return _INDEXED.iter_unpack(rows)
 
 
@@ -142,9 +146,9 @@ class KeysByAge:
         """No older than the newest."""
         self._moments += moments.pack(at_ms, order_random)
 
-    def extend(self, packed: Iterable[bytes]) -> None:
+    def extend(self, packed: bytes) -> None:
         """Moments in their order, none older than the newest."""
-        self._moments += b"".join(packed)
+        self._moments += packed
 
     def remove(self, at_ms: int, order_random: bytes) -> None:
         moment = moments.pack(at_ms, order_random)

@@ -91,9 +91,9 @@ class Orders(Mapping[str, Order]):
         self._by_id[order.order_id] = self._awake[order.order_id] = order
         self._read = None
 
-    def add_packed(self, order_id: str, packed: bytes) -> None:
-        """What `pack` has made of an order that is not pending."""
-        self._by_id[order_id] = packed
+    def add_packed(self, packed: Mapping[str, bytes]) -> None:
+        """What `pack` has made of orders; those that are pending are to be added unpacked, too."""
+        self._by_id.update(packed)
 
     def remove(self, order_id: str) -> Order:
         order = self.change(order_id)

@@ -12,7 +12,7 @@ from engine.ticket import Ticket, token_digest
 
 _ROW = struct.Struct(f">{DIGEST_BYTES}sH")  # digest, the ticket's number
 _NUMBER = struct.Struct(f">{DIGEST_BYTES}xH")
-_INDEXED = struct.Struct(f">H{DIGEST_BYTES - 2}s2x")
+_INDEXED = struct.Struct(f">B{DIGEST_BYTES - 1}s2x")
 
 
 def remember(order: Order, ticket: Ticket) -> bytes:
@@ -32,5 +32,5 @@ def find(order: Order, digest: bytes) -> Ticket | None:
 
 
 def indexed(rows: bytes) -> Iterator[tuple[int, bytes]]:
-    """Of an order's `tokens`: digests as `Digests` takes them."""
+    """Of an order's `tokens`: digests as `Digests.fill` takes them."""
     return _INDEXED.iter_unpack(rows)

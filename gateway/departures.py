@@ -25,6 +25,7 @@ from persistence.outgoing.webhooks import Deliveries, call_alone
 from persistence.reading import Projections
 from persistence.search.showing import CatalogueShowings
 from persistence.streams import RedisStreams, connect
+from persistence.transactions import session
 
 _TIDY_EVERY_S = 60.0
 
@@ -41,7 +42,7 @@ async def depart(settings: Settings, incarnation: str, observer: Observer) -> No
         max_size=4,
         timeout=5,
         command_timeout=10,
-        server_settings={"application_name": "stampede departures"},
+        server_settings=session("departures"),
     )
     remote = RemoteMailbox(
         streams=RedisStreams(redis),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
-from persistence.transactions import AWAY, heed_cancellation
+from persistence.transactions import AWAY, heed_cancellation, session
 
 RETRY_S = 0.5
 TIMEOUT_S = 30.0
@@ -53,7 +53,7 @@ async def _on_one_connection(
         dsn,
         timeout=TIMEOUT_S,
         command_timeout=TIMEOUT_S,
-        server_settings={"application_name": f"stampede {name}", **settings},
+        server_settings=session(name, **settings),
     )
     try:
         await _have(connection, lock)

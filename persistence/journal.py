@@ -21,7 +21,7 @@ from engine.facts import Entry
 from engine.ids import personal_key_id
 from engine.runtime.faults import JournalUnavailable, OutcomeUnknown
 from engine.runtime.ports import Batch, Consumed, Grant
-from persistence.transactions import AWAY
+from persistence.transactions import AWAY, session
 
 APPEND_TIMEOUT_S = 5.0
 READ_ROWS = 500
@@ -223,7 +223,7 @@ class PostgresJournal:
             self._dsn,
             timeout=APPEND_TIMEOUT_S,
             command_timeout=APPEND_TIMEOUT_S,
-            server_settings={"application_name": "stampede journal"},
+            server_settings=session("journal"),
         )
         if self.append_one_statement is not None:
             self._append_one = await self._writer.prepare(self.append_one_statement)

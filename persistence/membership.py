@@ -15,7 +15,7 @@ from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Roster
 from persistence.journal import NodeName
 from persistence.processes import is_dead, name_process
-from persistence.transactions import AWAY
+from persistence.transactions import AWAY, session
 
 TIMEOUT_S = 1.0
 FORGOTTEN_AFTER_S = 3600
@@ -158,7 +158,7 @@ class PostgresMembership:
                 self._dsn,
                 timeout=TIMEOUT_S,
                 command_timeout=TIMEOUT_S,
-                server_settings={"application_name": "stampede membership"},
+                server_settings=session("membership"),
             )
             await self._connection.add_listener(CHANNEL, self._hear)
         return self._connection

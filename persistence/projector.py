@@ -116,8 +116,10 @@ class Projector:
 
     async def _items(self, entries: list[f.Entry]) -> dict[str, tuple[f.Item, ...]]:
         """The items of the orders that are spoken of but were placed before this piece."""
-        placed = {e.fact.order_id for e in entries if isinstance(e.fact, f.OrderPlaced)}
         needed = (f.OrderConfirmed, f.OrderCancelled, f.OrderRefunded)
+        if {type(e.fact) for e in entries}.isdisjoint(needed):
+            return {}
+        placed = {e.fact.order_id for e in entries if isinstance(e.fact, f.OrderPlaced)}
         spoken_of = {e.fact.order_id for e in entries if isinstance(e.fact, needed)}
         if spoken_of <= placed:
             return {}
@@ -184,9 +186,11 @@ class Fold:
     def take(self, entry: f.Entry) -> None:
         fact, event_id, at = entry.fact, entry.sale_id, _instant(entry.at_ms)
         self._reached[event_id] = entry.seq
-        match fact:
+        match fact:  # most frequent first: a Struct class is slow to say no
             case f.OrderPlaced():
                 self._placed(event_id, fact, at)
+            case f.TicketScanned():
+                self._scanned(entry, fact, at)
             case f.OrderCancelled():
                 self._status[fact.order_id] = (OrderStatus.CANCELLED, fact.reason, None)
                 self._count(event_id, fact.order_id, held=-1)
@@ -224,8 +228,6 @@ class Fold:
                 pass  # keys are the sale's own
             case f.OrdersArchived() | f.OrderRecalled():
                 pass  # what a sale has in memory is its own affair, too
-            case f.TicketScanned():
-                self._scanned(entry, fact, at)
             case f.AdmissionUndone():
                 undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
                 self._tables["undone"].append(undone)

@@ -10,10 +10,12 @@ snapshot is used only if count and XOR agree and it is not ahead of the journal.
 All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
 """
 
-import asyncio
+import struct
 import time
 import zlib
 from collections.abc import AsyncIterator
+from functools import reduce
+from operator import itemgetter, xor
 from typing import cast
 
 import msgspec
@@ -32,6 +34,8 @@ _SCAN_COUNT = 1_000
 _PIECE = 500  # entities of a snapshot that is copied beside a sale
 _COPY_TTL_MS = 600_000
 _CRC_BYTES = 4
+_crc = itemgetter(slice(_CRC_BYTES))
+_behind_crc = itemgetter(slice(_CRC_BYTES, None))
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_view = msgspec.msgpack.Decoder(SaleView).decode
@@ -147,11 +151,17 @@ class RedisSnapshots:
         """The stored snapshot if it is whole. Read in pieces: should somebody change it meanwhile,
         its count or its checksums don't agree.
         """
+        key = snapshot_key(shard_id, sale_id)
+        entities: dict[str, bytes] = {}
         try:
-            stored = await self._scan(snapshot_key(shard_id, sale_id))
+            check = await _checked(self._redis, key)
+            if check is None:
+                return None
+            async for some in _scanned(self._redis, key, _SCAN_COUNT):
+                entities |= check.take(some)
         except (RedisError, OSError):
             return None
-        return await asyncio.to_thread(whole, shard_id, sale_id, stored)
+        return _snapshot(shard_id, sale_id, check, entities)
 
     async def copied(self, shard_id: int, sale_id: str) -> "Copied | None":
         """What is stored now, if it is whole: a copy, read at leisure, so that nothing waits."""
@@ -160,80 +170,102 @@ class RedisSnapshots:
         try:
             await self._redis.copy(key, copy, replace=True)
             await self._redis.pexpire(copy, _COPY_TTL_MS)
-            packed = await self._redis.hget(copy, "meta")
+            check = await _checked(self._redis, copy)
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
-        meta = decode_meta(packed) if packed is not None else None
-        return Copied(self._redis, copy, meta) if meta is not None and meta.whole else None
-
-    async def _scan(self, key: str) -> dict[bytes, bytes]:
-        stored: dict[bytes, bytes] = {}
-        cursor = -1
-        while cursor:
-            cursor, some = await self._redis.hscan(key, max(cursor, 0), count=_SCAN_COUNT)
-            stored |= cast(dict[bytes, bytes], some)
-        return stored
+        return Copied(self._redis, copy, check) if check is not None else None
 
 
-class Copied:
-    """A snapshot's copy in Redis. Whether it agrees with its checksums is known at its end."""
+class _Check:
+    """Takes what a hash holds, and tells at the end whether that agrees with `meta`."""
 
-    def __init__(self, redis: Redis, key: str, meta: _Meta) -> None:
-        self._redis = redis
-        self._key = key
+    def __init__(self, meta: _Meta) -> None:
         self.meta = meta
         self._xor = 0
         self._sound = True
-        self._seen: set[bytes] = {META}
+        self._seen: set[str] = set()
 
-    async def pieces(self) -> AsyncIterator[dict[str, bytes]]:
-        """Bounded: what a piece may cost the loop is a few milliseconds."""
-        cursor = -1
-        try:
-            while cursor:
-                cursor, some = await self._redis.hscan(self._key, max(cursor, 0), count=_PIECE)
-                yield self._taken(cast(dict[bytes, bytes], some))
-            await self._redis.unlink(self._key)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable from error
-
-    def _taken(self, stored: dict[bytes, bytes]) -> dict[str, bytes]:
-        """A scan may tell an entity twice."""
-        fresh = [name for name in stored if name not in self._seen]
-        self._seen.update(fresh)
-        entities = {}
-        for name in fresh:
-            value = stored[name]
-            entity = entities[name.decode()] = value[_CRC_BYTES:]
-            crc = int.from_bytes(value[:_CRC_BYTES], "big")
-            self._xor ^= crc
-            self._sound = self._sound and zlib.crc32(entity) == crc
+    def take(self, stored: dict[bytes, bytes]) -> dict[str, bytes]:
+        """The entities of some fields; a scan may tell one twice. The loops run within calls: there
+        may be a hundred thousand.
+        """
+        stored.pop(META, None)
+        names = list(map(bytes.decode, stored))
+        if not self._seen.isdisjoint(names):
+            stored = {n: value for n, value in stored.items() if n.decode() not in self._seen}
+            names = list(map(bytes.decode, stored))
+        self._seen.update(names)
+        entities = dict(zip(names, map(_behind_crc, stored.values()), strict=True))
+        crcs = list(map(zlib.crc32, entities.values()))
+        self._xor = reduce(xor, crcs, self._xor)
+        told = b"".join(map(_crc, stored.values()))
+        self._sound = self._sound and told == struct.pack(f">{len(crcs)}I", *crcs)
         return entities
 
     @property
     def agrees(self) -> bool:
         told = (self.meta.count, self.meta.xor & 0xFFFFFFFF)
-        return self._sound and told == (len(self._seen) - 1, self._xor)
+        return self._sound and told == (len(self._seen), self._xor)
+
+
+async def _checked(redis: Redis, key: str) -> _Check | None:
+    return _check(cast(bytes | None, await redis.hget(key, META)))
+
+
+def _check(packed: bytes | None) -> _Check | None:
+    """Of a whole snapshot; `packed`: what it says of itself."""
+    try:
+        meta = decode_meta(packed) if packed is not None else None
+    except msgspec.DecodeError:
+        return None
+    return _Check(meta) if meta is not None and meta.whole else None
+
+
+def _snapshot(
+    shard_id: int, sale_id: str, check: _Check, entities: dict[str, bytes]
+) -> Snapshot | None:
+    if not check.agrees:
+        return None
+    meta = check.meta
+    return Snapshot(
+        sale_id, shard_id, meta.epoch, meta.seq, meta.journal_seq, entities, incremental=True
+    )
+
+
+async def _scanned(redis: Redis, key: str, count: int) -> AsyncIterator[dict[bytes, bytes]]:
+    cursor = -1
+    while cursor:
+        cursor, some = await redis.hscan(key, max(cursor, 0), count=count)
+        yield cast(dict[bytes, bytes], some)
+
+
+class Copied:
+    """A snapshot's copy in Redis. Whether it agrees with its checksums is known at its end."""
+
+    def __init__(self, redis: Redis, key: str, check: _Check) -> None:
+        self._redis = redis
+        self._key = key
+        self._check = check
+        self.meta = check.meta
+
+    async def pieces(self) -> AsyncIterator[dict[str, bytes]]:
+        """Bounded: what a piece may cost the loop is a few milliseconds."""
+        try:
+            async for some in _scanned(self._redis, self._key, _PIECE):
+                yield self._check.take(some)
+            await self._redis.unlink(self._key)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable from error
+
+    @property
+    def agrees(self) -> bool:
+        return self._check.agrees
 
 
 def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
     """What a hash holds, or None where that is not a whole snapshot."""
-    packed = stored.pop(META, None)
-    if packed is None:
-        return None
-    try:
-        meta = decode_meta(packed)
-    except msgspec.DecodeError:
-        return None
-    entities = {name.decode(): value[_CRC_BYTES:] for name, value in stored.items()}
-    xor = 0
-    for entity in entities.values():
-        xor ^= zlib.crc32(entity)  # each has its own before it, for the script alone
-    if not meta.whole or meta.count != len(stored) or meta.xor & 0xFFFFFFFF != xor:
-        return None
-    return Snapshot(
-        sale_id, shard_id, meta.epoch, meta.seq, meta.journal_seq, entities, incremental=True
-    )
+    check = _check(stored.get(META))
+    return _snapshot(shard_id, sale_id, check, check.take(stored)) if check is not None else None
 
 
 class Snapshots:

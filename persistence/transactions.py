@@ -32,6 +32,21 @@ AWAY = (
 )
 
 
+# Over TCP: how soon Postgres ends a session, and frees its locks, when the machine at the other end
+# has vanished without a word. Without these it may take two hours.
+_VANISHED = {
+    "tcp_keepalives_idle": "3",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "6000",  # milliseconds, where an answer is under way
+}
+
+
+def session(name: str, **settings: str) -> dict[str, str]:
+    """What each connection that stays tells the server: who we are, and when to give us up."""
+    return {"application_name": f"stampede {name}", **_VANISHED, **settings}
+
+
 def heed_cancellation(error: BaseException) -> None:
     """Raise CancelledError where we are cancelled: a connection that is lost at that moment raises
     an error of its own instead, and whoever waits for our end would wait for ever."""

@@ -58,6 +58,8 @@ async def known(connection: asyncpg.Connection, entries: Iterable[f.Entry]) -> d
     spoken_of = set()
     for entry in entries:
         match entry.fact:
+            case f.OrderPlaced(offer=None) | f.TicketScanned():
+                pass  # as nearly all are
             case f.OfferMade() | f.OfferLapsed() | f.WaitlistLeft() as fact:
                 spoken_of.add(fact.entry_id)
             case f.OrderPlaced(offer=f.OfferTaken() as taken):

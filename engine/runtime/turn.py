@@ -1,5 +1,7 @@
 """What one shard decided in one turn, until it is durable: its part of the turn."""
 
+from typing import cast, get_args
+
 from msgspec import Struct
 
 from engine.commands import Command, JoinWaitlist, NameAttendee, PlaceOrder, TransferTicket
@@ -10,7 +12,8 @@ from engine.runtime.faults import Fault, OutcomeUnknown
 from engine.runtime.ports import Batch
 from engine.runtime.shard import Shard
 
-_SEALING = (PlaceOrder, NameAttendee, TransferTicket, JoinWaitlist)  # they may bring a key
+_Sealing = PlaceOrder | NameAttendee | TransferTicket | JoinWaitlist
+_SEALING = frozenset(get_args(_Sealing))  # they may bring a key
 
 
 class Part(Struct):
@@ -31,7 +34,11 @@ class Part(Struct):
     def happened(self, actor: Actor, command: Command, entries: list[Entry]) -> None:
         self.entries += entries
         self.changed[actor.sale_id] = actor
-        if isinstance(command, _SEALING) and command.personal_key is not None:
+        if type(command) in _SEALING:  # `isinstance` would ask each class in turn
+            self._seal(cast(_Sealing, command))
+
+    def _seal(self, command: _Sealing) -> None:
+        if command.personal_key is not None:
             owner = command.entry_id if isinstance(command, JoinWaitlist) else command.order_id
             self.personal_keys.append((owner, command.personal_key))
 

@@ -16,6 +16,7 @@ from persistence.journal import NodeName
 from persistence.membership import PostgresMembership
 from persistence.search.assembly import Server
 from persistence.streams import RedisStreams, connect
+from persistence.transactions import session
 
 CONNECT_S = 5.0
 _CANCEL_AGAIN_S = 0.2
@@ -66,7 +67,7 @@ class Process:
                 max_size=8,
                 timeout=CONNECT_S,
                 command_timeout=10,
-                server_settings={"application_name": f"stampede {name}", **settings},
+                server_settings=session(name, **settings),
             )
         )
 

@@ -5,7 +5,6 @@
 A gateway listens on an address of its own there, in place of the launcher's.
 """
 
-import ctypes
 import os
 import sys
 
@@ -13,17 +12,7 @@ import msgspec
 
 from gateway import launcher
 from gateway.__main__ import main
-from loadtests.nemesis.network import HOMES, HTTP_PORT, Home, short
-
-_CLONE_NEWNET = 0x40000000
-
-
-def enter(home: Home) -> None:
-    """As long as there is one thread: a namespace is a thread's. Raises OSError."""
-    namespace = os.open(f"/proc/{home.holder}/ns/net", os.O_RDONLY)
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "can't enter a network namespace")
-    os.close(namespace)
+from loadtests.nemesis.network import HOMES, HTTP_PORT, Home, enter, short
 
 
 def _at_home(argument: str, home: Home) -> str:

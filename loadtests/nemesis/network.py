@@ -11,6 +11,7 @@ Rules of this file:
 - Needed are util-linux and iproute2 alone.
 """
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ _OUR_END = (
 )
 # Both ends have one address and ask nobody for it: a neighbour that is not found would be told of.
 _LINK_ADDRESS = "02:00:00:00:00:01"
+_CLONE_NEWNET = 0x40000000
 _WAYS_OUT = (["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"])
 _PROBE = (
     "unshare --net true && ip link set lo up && ip link add end1 type veth peer name end2"
@@ -66,6 +68,14 @@ def move_out(prefix: Sequence[str], module: str, arguments: Sequence[str]) -> No
 def short(name: str) -> str:
     """A node's name without its machine's."""
     return name.rpartition("/")[2]
+
+
+def enter(home: Home) -> None:
+    """As long as there is one thread: a namespace is a thread's. Raises OSError."""
+    namespace = os.open(f"/proc/{home.holder}/ns/net", os.O_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "can't enter a network namespace")
+    os.close(namespace)
 
 
 class Network:

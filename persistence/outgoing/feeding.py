@@ -117,6 +117,8 @@ def _columns(rows: Sequence[Struct]) -> list[list[object]]:
 def _mails(entry: f.Entry) -> list[_MailRow]:
     fact, event_id = entry.fact, entry.sale_id
     match fact:
+        case f.TicketScanned():
+            return []  # as nearly all at the doors
         case f.OrderConfirmed():
             return [_row_of(MailKind.ORDER_CONFIRMED, fact.order_id, event_id, fact.order_id)]
         case f.TicketTransferred():

@@ -3,7 +3,7 @@
 import random
 
 from engine import ids
-from engine.digests import Digests
+from engine.digests import PARTS, Digests
 from tests.engine.stage import EVENT
 
 
@@ -45,15 +45,28 @@ def test_of_a_longer_digest_the_first_bytes_count() -> None:
 def test_many_at_once_are_found_as_if_they_came_one_by_one() -> None:
     chance = random.Random(1)
     at_once, one_by_one = Digests(EVENT), Digests(EVENT)
-    rows: dict[int, list[bytes]] = {}
+    rows: list[list[bytes]] = [[] for _ in range(PARTS)]
+    wanted = {}
     for number in range(5_000):
         order_random, digest = chance.randbytes(10), chance.randbytes(16)
         one_by_one.add(digest, order_random)
+        wanted[digest] = ids.order_id(EVENT, order_random)
         if number < 100:
             at_once.add(digest, order_random)
         else:
-            bucket = int.from_bytes(digest[:2], "big") >> 3
-            rows.setdefault(bucket, []).append(digest[2:14] + order_random)
-    at_once.fill(rows.items())
-    assert at_once._rows_by_bucket == one_by_one._rows_by_bucket
+            rows[digest[0]].append(digest[1:14] + order_random)
+    for part in range(PARTS):
+        at_once.fill(part, rows[part])
     assert len(at_once) == len(one_by_one)
+    first, second, *_ = wanted
+    for digests in (at_once, one_by_one):  # before any of their part was asked for
+        digests.remove(first)
+        digests.add(first, bytes(10))
+        digests.add(bytes(14), bytes(10))
+        assert digests.find(bytes(14)) == digests.find(first) == ids.order_id(EVENT, bytes(10))
+        digests.remove(bytes(14))
+        digests.remove(second)
+        assert digests.find(second) is None
+    del wanted[first], wanted[second]
+    assert {digest: at_once.find(digest) for digest in wanted} == wanted
+    assert len(at_once) == len(one_by_one) == len(wanted) + 1

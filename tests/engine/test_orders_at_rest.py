@@ -70,7 +70,7 @@ def test_tickets_are_admitted_out_of_packed_orders() -> None:
 def test_keys_leave_by_their_age() -> None:
     by_age = KeysByAge(EVENT)
     randoms = [random.Random(n).randbytes(10) for n in range(6)]
-    by_age.extend(moments.pack(at_ms, r) for at_ms, r in enumerate(randoms[:5]))
+    by_age.extend(b"".join(moments.pack(at_ms, r) for at_ms, r in enumerate(randoms[:5])))
     by_age.add(5, randoms[5])
     by_age.remove(1, randoms[1])
     assert [by_age.at_ms(position) for position in range(len(by_age))] == [0, 2, 3, 4, 5]

@@ -1,9 +1,11 @@
 """Snapshots in Redis and Postgres: incremental, whole or not used, never ahead of the journal."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 from redis.asyncio import Redis
@@ -167,6 +169,40 @@ async def test_a_changed_value_is_found(snapshots: Snapshots, redis: Redis) -> N
     await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
     await redis.hset(snapshot_key(SHARD, sale_id), "ord_a", b"\x00\x00\x00\x00x")
     assert await snapshots.load(GRANT, sale_id) is None
+
+
+async def test_what_a_scan_tells_twice_counts_once(
+    snapshots: Snapshots, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+    everything = await redis.hgetall(snapshot_key(SHARD, sale_id))
+    told = [(7, everything), (9, {b"ord_a": everything[b"ord_a"]}), (0, everything)]
+
+    async def hscan(*_: object, **__: object) -> object:
+        return told.pop(0)
+
+    monkeypatch.setattr(redis, "hscan", hscan)
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert found.entities == {"sale": b"1", "ord_a": b"a"}
+
+
+async def test_what_changes_while_it_is_read_is_not_used(
+    snapshots: Snapshots, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sale_id = fresh_sale()
+    await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+    scan = redis.hscan
+
+    async def hscan(*args: Any, **named: Any) -> Any:
+        assert await snapshots.save(delta(sale_id, 2, 1, 2, ord_a=b"b"))
+        return await scan(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(redis, "hscan", hscan)
+        assert await snapshots.load(GRANT, sale_id) is None
+    assert await snapshots.load(GRANT, sale_id) is not None
 
 
 async def test_a_snapshot_ahead_of_the_journal_is_not_used(snapshots: Snapshots) -> None:
