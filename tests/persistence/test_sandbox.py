@@ -5,6 +5,8 @@ import asyncio
 import asyncpg
 
 from engine.projection import SandboxPayment
+from gateway.payments.sandbox import Sandbox
+from gateway.payments.side_by_side import AT_ONCE_MAX
 from persistence.sandbox import SandboxBooks
 from tests.persistence.databases import fresh_database
 
@@ -76,3 +78,23 @@ async def test_decisions_of_one_payment_that_come_at_once_are_made_one_after_ano
             SandboxPayment("pay_1", "ord_1", 500, "EUR", "succeeded", False, ()),
             False,
         )
+
+
+async def test_who_takes_long_to_hear_of_a_payment_holds_up_no_word_of_others(
+    postgres_dsn: str,
+) -> None:
+    met, told = asyncio.Barrier(AT_ONCE_MAX), 3 * AT_ONCE_MAX
+
+    async def deliver(body: bytes, headers: dict[str, str]) -> bool:
+        await met.wait()
+        return True
+
+    async with fresh_database(postgres_dsn) as dsn, asyncpg.create_pool(dsn) as pool:
+        sandbox = Sandbox(SandboxBooks(pool), "secret", deliver)
+        for n in range(told):
+            await sandbox.books.open(f"pay_{n}", f"ord_{n}", 500, "EUR", [])
+            await sandbox.books.decide(f"pay_{n}", "succeeded", [], [("succeeded", 1.0)])
+        await pool.execute("UPDATE sandbox_webhooks SET due_at = clock_timestamp()")
+        async with asyncio.timeout(30):
+            await sandbox.tell_the_untold()
+        assert await pool.fetchval("SELECT count(*) FROM sandbox_webhooks") == 0

@@ -145,6 +145,8 @@ class Simulation:
             self._trouble.on_suspect = self._clients = None
             await self._all_serve()
             await self._all_are_answered()
+            # What was asked of a node that hung may be decided yet, though nobody listens.
+            await asyncio.sleep(self.swarm.letter_ttl_s + AHEAD_MS_MAX / 1000)
             async with asyncio.timeout(ANSWERS_WITHIN_S):
                 await self._all_leave()
         await asyncio.sleep((HOLD_MS + AHEAD_MS_MAX) / 1000 + 2)
