@@ -9,7 +9,15 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from engine.replies import Reply
-from engine.runtime.faults import Fault, MailboxUnavailable, NotOwner
+from engine.runtime.faults import (
+    Fault,
+    JournalUnavailable,
+    MailboxFull,
+    MailboxUnavailable,
+    NotOwner,
+    OutcomeUnknown,
+    SaleUnavailable,
+)
 from engine.runtime.ports import Clock, Observer, Parcel, Streams
 from engine.runtime.shard import Shard
 from engine.runtime.supervisor import Supervisor
@@ -22,6 +30,11 @@ ANSWERS_MAX = 500  # in one message
 LAST_ANSWERS_S = 1.0
 
 Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
+
+
+# Refusals that the journal has not heard of: the call is in the stream still, and the shard's next
+# owner may decide it within its deadline.
+_UNWRITTEN = (JournalUnavailable, MailboxFull, SaleUnavailable)
 
 
 class Answers:
@@ -37,6 +50,8 @@ class Answers:
     def add(self, gateway: str, number: int, outcome: Reply | Fault) -> None:
         if isinstance(outcome, NotOwner):
             return  # it was not decided here: the shard's next owner reads it in the stream
+        if isinstance(outcome, _UNWRITTEN):
+            outcome = OutcomeUnknown()
         if gateway in self._waiting:
             self._waiting[gateway].append((number, outcome))
         else:

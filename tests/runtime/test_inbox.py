@@ -4,7 +4,7 @@ import asyncio
 
 from engine.commands import ReadSale
 from engine.facts import OrderPlaced
-from engine.runtime.faults import JournalUnavailable
+from engine.runtime.faults import OutcomeUnknown
 from engine.runtime.inbox import Inbox
 from engine.runtime.ports import Consumed, Parcel
 from engine.runtime.reading import BACKLOG_MAX
@@ -138,6 +138,23 @@ async def test_refusals_and_reads_are_consumed_as_well() -> None:
     await cluster.end()
 
 
+async def test_what_is_refused_unwritten_is_in_doubt_for_the_next_owner_decides_it() -> None:
+    cluster, ada, bob = await two()
+    shard_id, doubtful_id = bob.owns[0], sale_of(bob.owns[1])
+    sale_id = sale_of(shard_id)
+    for opened in (sale_id, doubtful_id):
+        await ada.ask(cluster.desk.open_sale(), opened)
+    bob.journal.away = True
+    in_doubt = ada.ask(cluster.desk.place(doubtful_id), doubtful_id)
+    await until(lambda: bob.supervisor.recovering)
+    assert await fault_of(ada.ask(cluster.desk.place(sale_id), sale_id)) is OutcomeUnknown
+    bob.life.kill()
+    await until(lambda: _placed(cluster, shard_id))
+    await asyncio.wait([in_doubt])
+    in_doubt.exception()
+    await cluster.end()
+
+
 async def test_refusals_alone_never_fill_what_may_be_read() -> None:
     cluster, ada, bob = await two()
     sale_id, doubtful_id = sale_of(bob.owns[0]), sale_of(bob.owns[1])
@@ -147,7 +164,7 @@ async def test_refusals_alone_never_fill_what_may_be_read() -> None:
     in_doubt = ada.ask(cluster.desk.place(doubtful_id), doubtful_id)
     await until(lambda: bob.supervisor.recovering)
     for _ in range(BACKLOG_MAX + 1):
-        assert await fault_of(ada.ask(ReadSale(), sale_id)) is JournalUnavailable
+        assert await fault_of(ada.ask(ReadSale(), sale_id)) is OutcomeUnknown
     bob.journal.away = False
     a(SaleView, await ada.ask(ReadSale(), sale_id))
     a(OrderPlaced, await in_doubt)
@@ -161,6 +178,10 @@ async def test_what_is_decided_is_trimmed() -> None:
     await asyncio.sleep(3)
     assert cluster.streams.waiting(bob.owns[0]) == 0
     await cluster.end()
+
+
+def _placed(cluster: Cluster, shard_id: int) -> bool:
+    return any(isinstance(e.fact, OrderPlaced) for e in cluster.database.entries(shard_id))
 
 
 def _forget(member: Member, sale_id: str) -> None:
