@@ -10,6 +10,7 @@ from functools import partial
 
 from engine.replies import Reply
 from engine.runtime.faults import (
+    DeadlinePassed,
     Fault,
     JournalUnavailable,
     MailboxFull,
@@ -31,10 +32,9 @@ LAST_ANSWERS_S = 1.0
 
 Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 
-
 # Refusals that the journal has not heard of: the call is in the stream still, and the shard's next
-# owner may decide it within its deadline.
-_UNWRITTEN = (JournalUnavailable, MailboxFull, SaleUnavailable)
+# owner may decide it within its deadline, as its own clock sees it.
+_UNWRITTEN = (DeadlinePassed, JournalUnavailable, MailboxFull, SaleUnavailable)
 
 
 class Answers:

@@ -2,6 +2,7 @@
 is sent back until it is there."""
 
 import os
+from functools import partial
 
 from engine import ids
 from engine.commands import ConfirmOrder, DeclinePayment, SettleRefund
@@ -55,7 +56,7 @@ class Errands:
         if provider is None:
             return
         due = await self._payments.intents.due(provider.name, LOOKS_MAX)
-        await some_at_once(self._look(provider, one) for one in due)
+        await some_at_once(partial(self._look, provider), due)
 
     async def _look(self, provider: PaymentProvider, due: DueLook) -> None:
         payment_id = due.asked.payment_id
@@ -78,7 +79,7 @@ class Errands:
         if provider is None:
             return
         due = await self._payments.refunds.due(provider.name, REFUNDS_MAX)
-        await some_at_once(self._send_back(provider, refund) for refund in due)
+        await some_at_once(partial(self._send_back, provider), due)
 
     async def heed_refund(self, refund_id: str) -> None:
         """Something has happened to it at the provider."""

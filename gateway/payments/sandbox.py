@@ -190,7 +190,7 @@ class Sandbox:
         due = defaultdict(list)
         for word in await self.books.due_webhooks():
             due[word.payment_id].append(word)
-        await some_at_once(self._tell(words) for words in due.values())
+        await some_at_once(self._tell, due.values())
 
     async def _tell(self, words: Sequence[SandboxWebhook]) -> None:
         for word in words:
