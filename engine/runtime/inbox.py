@@ -50,7 +50,9 @@ class Inbox:
 
     def open(self, parcel: Parcel) -> list[int]:
         """An entry was read: the places of those calls in it that nobody has decided."""
-        decided = set(self._decided_before.pop(parcel.entry_id, ()))
+        before = self._decided_before.pop(parcel.entry_id, ())
+        # A Redis that came back older may have given the id of another entry, with more calls.
+        decided = {place for place in before if place < len(parcel.calls)}
         if self._decided_before:  # what the stream has lost meanwhile does not come any more
             read = _place(parcel.entry_id)
             passed = [entry_id for entry_id in self._decided_before if _place(entry_id) < read]

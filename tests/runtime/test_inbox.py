@@ -52,6 +52,12 @@ def test_a_new_owner_is_left_with_what_was_not_decided() -> None:
     assert inbox.progress() == Consumed("3-0")
 
 
+def test_an_id_that_redis_has_given_again_to_fewer_calls_is_passed() -> None:
+    inbox = Inbox(Consumed("1-0", (("1-1", (0, 1, 2)),)))
+    assert inbox.open(parcel("1-1", 1)) == []
+    assert inbox.progress() == Consumed("1-1")
+
+
 def test_what_was_decided_before_us_is_passed_on_though_we_have_not_read_it_yet() -> None:
     inbox = Inbox(Consumed("1-0", (("3-0", (0,)),)))
     inbox.open(parcel("2-0", 1))
