@@ -62,7 +62,9 @@ async def test_an_order_leaves_memory_and_its_snapshot_and_answers_from_elsewher
 
 async def test_after_a_day_of_quiet_nothing_is_kept_but_what_lives() -> None:
     world = World()
-    async with world.node(**keeping(sweep_orders_max=3, idle_ms=2 * KEY_KEPT_MS)) as node:
+    async with world.node(
+        **keeping(sweep_orders_max=3, idle_ms=2 * KEY_KEPT_MS, tick_s=1.0)
+    ) as node:
         await node.open()
         orders = [await given_up(node) for _ in range(10)]
         pending = await node.place(hold_ms=2 * KEY_KEPT_MS)
