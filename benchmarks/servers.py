@@ -140,7 +140,10 @@ def _tree_cpu_seconds(pid: int) -> float:
 
 def _tree_resident_bytes(pid: int) -> int:
     """Memory that processes share is counted once for each, as the kernel shares it out."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return 0
     line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
     below = sum(_tree_resident_bytes(child) for child in _children(pid))
     return int(line.split()[1]) * 1024 + below

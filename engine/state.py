@@ -259,16 +259,21 @@ class State:
         self.promo_id_by_code[promo.terms.code] = promo.terms.promo_id
 
     def overdue_orders(self, now_ms: int) -> Iterator[str]:
-        """Pending orders whose hold has ended, in no order; costs what is due, not what is held."""
-        places = [0] if self.holds else []
-        while places:
-            place = places.pop()
-            expires_at_ms, order_id = moments.unpack(self.header.sale_id, self.holds[place])
+        """Pending orders whose hold has ended, the earliest first, so that what has ended lies at
+        the heap's head and is let go of there: costs what is taken of it, not what is due or held.
+        """
+        self._forget_ended_holds()
+        nearest = [(moment, 0) for moment in self.holds[:1]]
+        while nearest:
+            moment, place = heapq.heappop(nearest)
+            expires_at_ms, order_id = moments.unpack(self.header.sale_id, moment)
             if expires_at_ms > now_ms:
-                continue
+                return
             if self.order_by_id.pending(order_id):
                 yield order_id
-            places += [p for p in (2 * place + 1, 2 * place + 2) if p < len(self.holds)]
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(self.holds):
+                    heapq.heappush(nearest, (self.holds[below], below))
 
     def index_unwinding(self) -> None:
         orders = self.order_by_id
@@ -278,12 +283,18 @@ class State:
         """When the sale must be swept next; what is overdue by nature reads as 0."""
         if self.to_unwind:
             return 0
+        self._forget_ended_holds()
+        if not self.holds:
+            return None
+        expires_at_ms, _ = moments.unpack(self.header.sale_id, self.holds[0])
+        return expires_at_ms
+
+    def _forget_ended_holds(self) -> None:
         while self.holds:
-            expires_at_ms, order_id = moments.unpack(self.header.sale_id, self.holds[0])
+            _, order_id = moments.unpack(self.header.sale_id, self.holds[0])
             if self.order_by_id.pending(order_id):
-                return expires_at_ms
+                return
             heapq.heappop(self.holds)
-        return None
 
     def next_tidying_ms(self, finished_kept_ms: int) -> int | None:
         """When a sweep has something to let go of. No promise hangs on it: a sale that rests may

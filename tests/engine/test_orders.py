@@ -1,10 +1,13 @@
 """Orders, from the first request to the end of the hold: one promise a test."""
 
+from collections import Counter
+
 import pytest
 
 from engine import commands as c
 from engine import facts as f
 from engine.order import OrderStatus, OrderView
+from engine.orders import Orders
 from engine.rejections import Reason, Rejection
 from engine.state import SaleView
 from tests.engine.stage import (
@@ -232,6 +235,26 @@ def test_sweep_ends_no_more_orders_than_it_may() -> None:
     assert stage.inventory() == (2, 0)
     stage.ask(stage.sweep(3))
     assert stage.inventory() == (0, 0)
+
+
+def test_a_sweep_costs_what_it_ends_however_much_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(terms(FLOOR, quantity=400))
+    for _ in range(400):
+        stage.place()
+        stage.pass_ms(1)
+    stage.pass_ms(HOLD_MS)
+    looks = Counter[str]()
+    pending = Orders.pending
+
+    def look(self: Orders, order_id: str) -> bool:
+        looks[order_id] += 1
+        return pending(self, order_id)
+
+    monkeypatch.setattr(Orders, "pending", look)
+    for _ in range(80):
+        stage.ask(stage.sweep(5))
+    assert stage.inventory() == (0, 0)
+    assert looks.total() < 400 * 5
 
 
 def test_order_given_up_gives_its_places_back_at_once() -> None:
