@@ -216,7 +216,7 @@ class Troublemaker:
         for host in list(self.hosts):
             host.to_database.cut_until_s = host.to_redis.cut_until_s = 0.0
             self._set_right(host)
-            if host.life.paused and not host.stopping:  # a replaced one sleeps on, see there
+            if host.life.paused and not host.stopping:  # a replaced one wakes when it was to
                 self._wakes[host].cancel()
                 self._wake(host)
         if all(host.stopping or self._is_gone(host) for host in self.hosts):
