@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from engine.catalogue import Booking, BookingStatus, Event, Slot, Stored, Venue
 from engine.lifecycle import Step
 from engine.rejections import Reason, Rejection
-from persistence import venues
+from persistence import bookings, venues
 from tests.persistence.catalogue_world import (
     HOUR,
     NOON,
@@ -27,6 +28,17 @@ def _without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _without_constraint(world: World) -> None:
     await world.pool.execute("ALTER TABLE bookings DROP CONSTRAINT bookings_never_overlap")
+
+
+def _two_look_before_either_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, both_have_looked = bookings._conflict, asyncio.Barrier(2)
+
+    async def look_together(*asked: Any) -> Rejection | None:
+        found = await look(*asked)
+        await both_have_looked.wait()
+        return found
+
+    monkeypatch.setattr(bookings, "_conflict", look_together)
 
 
 async def _fifty_at_once(world: World, venue: Venue) -> list[Event | Stored | Rejection]:
@@ -62,8 +74,9 @@ async def test_with_neither_lock_nor_constraint_bookings_do_overlap(
 ) -> None:
     _without_locks(monkeypatch)
     await _without_constraint(world)
+    _two_look_before_either_writes(monkeypatch)
     venue = await world.venue()
-    await _fifty_at_once(world, venue)
+    await asyncio.gather(*(world.catalogue.add_event(draft(venue), None) for _ in range(2)))
     assert await world.overlaps(venue)
 
 
