@@ -114,17 +114,19 @@ class LoneKeys:
         return tuple(replace(used, order_id=order_id) for used in _decode_lone(packed))
 
     def add(self, order_id: str, used: tuple[UsedKey, ...]) -> None:
-        self._put(order_id, (*self.of(order_id), *used))
+        known = self.of(order_id)
+        self._put(order_id, known, (*known, *used))
 
     def remove(self, order_id: str, gone: Container[bytes]) -> list[UsedKey]:
         """Those of the order with one of these digests: which they were."""
         known = self.of(order_id)
-        self._put(order_id, tuple(used for used in known if used.key.digest not in gone))
+        left = tuple(used for used in known if used.key.digest not in gone)
+        self._put(order_id, known, left)
         return [used for used in known if used.key.digest in gone]
 
-    def _put(self, order_id: str, used: tuple[UsedKey, ...]) -> None:
+    def _put(self, order_id: str, known: tuple[UsedKey, ...], used: tuple[UsedKey, ...]) -> None:
         order_random = ids.order_random(order_id)
-        self._count += len(used) - len(self.of(order_id))
+        self._count += len(used) - len(known)
         if used:
             _encode_into([replace(u, order_id="") for u in used], _buffer)
             self._packed_by_order[order_random] = bytes(_buffer)  # as in `orders.pack`
