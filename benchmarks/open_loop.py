@@ -1,13 +1,15 @@
 """An open-loop generator: requests leave when they are due, whether or not the last was answered.
 
 Latency counts from the instant at which a request was *meant* to leave, so whoever is held up by a
-stall shows it, as buyers would feel it. Several processes (`python -m benchmarks.open_loop`, a Plan
-on stdin, Outcomes on stdout) share the rate; their histograms are added up.
+stall shows it, as buyers would feel it. Several processes (`python -m benchmarks.open_loop`) share
+the rate; their histograms are added up. Each reads its Plan from stdin, and once all of them are
+connected, the instant they start at; it tells READY and its Outcomes on stdout.
 """
 
 import asyncio
 import sys
 import time
+from asyncio.subprocess import Process
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,8 +30,9 @@ from benchmarks.servers import Endpoint
 PROCESSES = 2
 CONNECTIONS = 256  # of each process; what finds none free waits, its latency counting
 LATE_S = 0.01
-START_S = 2.0
+START_S = 0.1
 GRACE_S = 10.0
+READY = b"ready\n"
 
 
 class Stream(Struct, frozen=True):
@@ -67,11 +70,10 @@ class Stream(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What one process does. `starts_s`: on the machine's monotonic clock."""
+    """What one process does."""
 
     host: str
     port: int
-    starts_s: float
     seconds: float
     seed: int
     streams: Mapping[str, Stream]
@@ -123,13 +125,15 @@ class _Load:
         self._all_sent = False
         self._finished = asyncio.Event()
 
-    async def run(self) -> dict[str, Outcome]:
+    async def connect(self) -> None:
         loop, plan = asyncio.get_running_loop(), self._plan
         for _ in range(CONNECTIONS):
             _, made = await loop.create_connection(lambda: _Connection(self), plan.host, plan.port)
             self._free.append(made)
+
+    async def run(self, starts_s: float) -> dict[str, Outcome]:
         for at_s, name in self._schedule():
-            due_s = plan.starts_s + at_s
+            due_s = starts_s + at_s
             if (ahead_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(ahead_s)
             self._meant[name] += 1
@@ -138,7 +142,8 @@ class _Load:
         self._look()
         with suppress(TimeoutError):  # what is still under way has failed
             await asyncio.wait_for(self._finished.wait(), GRACE_S)
-        return {name: self._outcome(name, stream) for name, stream in plan.streams.items()}
+        streams = self._plan.streams
+        return {name: self._outcome(name, stream) for name, stream in streams.items()}
 
     def _schedule(self) -> Iterator[tuple[float, str]]:
         return merge(*(self._due(name, stream) for name, stream in self._plan.streams.items()))
@@ -188,19 +193,22 @@ class _Load:
 
 async def run(plan: Plan) -> dict[str, Outcome]:
     """In this process; by the streams' names."""
-    return await _Load(plan).run()
+    load = _Load(plan)
+    await load.connect()
+    return await load.run(time.monotonic() + START_S)
 
 
 async def drive(
     server: Endpoint, streams: Mapping[str, Stream], seconds: float, seed: int = 1
 ) -> dict[str, Outcome]:
     """In processes of their own; by the streams' names."""
-    starts_s = time.monotonic() + START_S
     plans = [
-        Plan(server.host, server.port, starts_s, seconds, seed * PROCESSES + n, shared)
-        for n, shared in enumerate(_share(streams, n) for n in range(PROCESSES))
+        Plan(server.host, server.port, seconds, seed * PROCESSES + n, _share(streams, n))
+        for n in range(PROCESSES)
     ]
-    found = await asyncio.gather(*(_elsewhere(plan) for plan in plans))
+    processes = [await _ready(plan) for plan in plans]
+    starts_s = time.monotonic() + START_S
+    found = await asyncio.gather(*(_driven(process, starts_s) for process in processes))
     return {name: _together([outcomes[name] for outcomes in found]) for name in streams}
 
 
@@ -215,13 +223,22 @@ def _share(streams: Mapping[str, Stream], number: int) -> dict[str, Stream]:
     }
 
 
-async def _elsewhere(plan: Plan) -> dict[str, Outcome]:
+async def _ready(plan: Plan) -> Process:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.open_loop"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await process.communicate(msgspec.json.encode(plan))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(msgspec.json.encode(plan) + b"\n")
+    if await process.stdout.readline() != READY:
+        raise SystemExit("a generator can't connect")
+    return process
+
+
+async def _driven(process: Process, starts_s: float) -> dict[str, Outcome]:
+    told, _ = await process.communicate(b"%r\n" % starts_s)
     if process.returncode:
         raise SystemExit("a generator failed")
     return msgspec.json.decode(told, type=dict[str, Outcome])
@@ -240,7 +257,15 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
+async def _run_as_told() -> dict[str, Outcome]:
+    load = _Load(msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan))
+    await load.connect()
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    return await load.run(float(await asyncio.to_thread(sys.stdin.buffer.readline)))
+
+
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        outcomes = runner.run(run(msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)))
+        outcomes = runner.run(_run_as_told())
     sys.stdout.buffer.write(msgspec.json.encode(outcomes))

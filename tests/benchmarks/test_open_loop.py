@@ -30,7 +30,7 @@ async def _serving(handler: Handler) -> AsyncIterator[int]:
 
 
 def _plan(port: int, streams: dict[str, Stream]) -> Plan:
-    return Plan("127.0.0.1", port, time.monotonic() + 0.5, SECONDS, 1, streams)
+    return Plan("127.0.0.1", port, SECONDS, 1, streams)
 
 
 async def _driven(
