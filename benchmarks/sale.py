@@ -25,9 +25,9 @@ from benchmarks.results import Figure, Measurement, measured
 from engine import snapshot
 from engine.digests import DIGEST_BYTES, PARTS
 from engine.runtime.actor import Actor
+from engine.runtime.limits import Limits
 from engine.runtime.loading import Loader
 from engine.runtime.ports import Batch, Grant
-from engine.runtime.saving import ENTITIES_MAX
 from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
 from persistence.durable_snapshots import PostgresSnapshots
@@ -141,9 +141,9 @@ async def _write(journal: PostgresJournal, snapshots: Snapshots, grant: Grant, s
         assert await journal.append([Batch(0, grant.epoch, seq, batch)])
     actor = Actor(EVENT, 0, grant.epoch)
     actor.begin(sale.state, seq, None, 0)
-    actor.touch_all()
-    while sale.state.touched:
-        delta = actor.delta(ENTITIES_MAX)
+    actor.save_anew()
+    while actor.unsaved_any:
+        delta = actor.delta(Limits().piece_max)
         assert await snapshots.save(delta)
         actor.saved = (delta.epoch, delta.seq)
     return Grant(0, grant.epoch, seq)

@@ -104,7 +104,8 @@ class LoneKeys:
         return self._count
 
     def __iter__(self) -> Iterator[UsedKey]:
-        for order_random in self._packed_by_order:
+        """They may change meanwhile."""
+        for order_random in list(self._packed_by_order):
             yield from self.of(ids.order_id(self._sale_id, order_random))
 
     def of(self, order_id: str) -> tuple[UsedKey, ...]:

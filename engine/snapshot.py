@@ -69,12 +69,15 @@ def changes(state: State, names: Iterable[str]) -> Iterator[tuple[str, bytes | N
 
 
 def names(state: State) -> Iterator[str]:
+    """Of all entities. Each kind is listed when it is come to, so the sale may go on meanwhile: who
+    goes through it at leisure looks again at what was touched.
+    """
     yield HEADER
-    yield from state.order_by_id
-    yield from state.scan_by_key
+    yield from list(state.order_by_id)
+    yield from list(state.scan_by_key)
     yield from (key_name(used.key.digest) for used in state.lone_keys)
-    yield from state.promo_by_id
-    yield from state.waitlist.entry_by_id
+    yield from list(state.promo_by_id)
+    yield from list(state.waitlist.entry_by_id)
 
 
 def count(state: State) -> int:

@@ -1,14 +1,15 @@
 """Snapshots in Postgres: seldom written, in pieces.
 
 A whole sale in one statement is tens of megabytes, which every commit behind it waits for. A piece
-is a small commit like any other; the row in `snapshots` comes last and makes them count.
+is a small commit like any other; the row in `snapshots` comes last and makes them count. They are
+written while the sale goes on, so a later one may tell otherwise of what an earlier one has told.
 """
 
 import asyncio
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -23,7 +24,7 @@ Database: TypeAlias = "asyncpg.Pool | Connection"
 
 _T = TypeVar("_T")
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+_decode = msgspec.msgpack.Decoder(dict[str, bytes | None]).decode
 
 _ADD = """
 INSERT INTO snapshot_pieces (draft, piece, sale_id, entities, crc) VALUES ($1, $2, $3, $4, $5)
@@ -59,7 +60,7 @@ class Draft:
         self._number = number
         self._pieces = 0
 
-    async def add(self, entities: dict[str, bytes]) -> None:
+    async def add(self, entities: Mapping[str, bytes | None]) -> None:
         blob = _encode(entities)
         place = (self._number, self._pieces, self._sale_id)
         await _done(self._pool.execute(_ADD, *place, blob, zlib.crc32(blob)))
@@ -101,9 +102,13 @@ def _take(entities: dict[str, bytes], blob: bytes, crc: int) -> str | None:
     if zlib.crc32(blob) != crc:
         return "does not have its checksum"
     try:
-        entities |= _decode(blob)
+        told = _decode(blob)
     except msgspec.DecodeError:
         return "can't be read"
+    for name in [name for name, entity in told.items() if entity is None]:
+        del told[name]
+        entities.pop(name, None)
+    entities |= cast(dict[str, bytes], told)
     return None
 
 

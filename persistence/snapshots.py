@@ -2,10 +2,11 @@
 
 In Redis a sale is one hash, a field an entity; the field `meta` says (epoch, seq, journal_seq) and
 whether it is whole, with the count of its entities and the XOR of their checksums, which the script
-keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for, and takes
-out what is gone. As the pieces of a rewrite may share those, the last one of an abandoned rewrite
-can land among those of the next: so it is whole only with as many entities as the sale has. A
-snapshot is used only if count and XOR agree and it is not ahead of the journal.
+keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for, or of what
+its sender has sent since without hearing of it, and takes out what is gone. As the pieces of a
+rewrite may share those, the last one of an abandoned rewrite can land among those of the next: so
+it is whole only with as many entities as the sale has. A snapshot is used only if count and XOR
+agree and it is not ahead of the journal.
 
 All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
 """
@@ -26,13 +27,11 @@ from engine.ids import shard_of
 from engine.runtime.faults import JournalUnavailable
 from engine.runtime.ports import Grant, Snapshot, SnapshotDelta, StoreUnavailable
 from engine.state import SaleView
-from persistence.durable_snapshots import PostgresSnapshots
+from persistence.durable_snapshots import Draft, PostgresSnapshots
 from persistence.transactions import AWAY
 
 META = b"meta"
 _SCAN_COUNT = 1_000
-_PIECE = 500  # entities of a snapshot that is copied beside a sale
-_COPY_TTL_MS = 600_000
 _CRC_BYTES = 4
 _crc = itemgetter(slice(_CRC_BYTES))
 _behind_crc = itemgetter(slice(_CRC_BYTES, None))
@@ -42,8 +41,8 @@ decode_view = msgspec.msgpack.Decoder(SaleView).decode
 
 # KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
 # entities when whole, ttl_ms, view, as MessagePack the list of all entities' fields, checksums and
-# sizes (0: it is gone), and what is stored, value behind checksum: few arguments, since each costs
-# both sides.
+# sizes (0: it is gone), what is stored, value behind checksum (few arguments, since each costs both
+# sides), and the latest seq that may be stored on top of the base.
 _SAVE = """
 local count, xor = 0, 0
 if ARGV[1] == '' then
@@ -52,7 +51,10 @@ else
   local meta = redis.call('HGET', KEYS[1], 'meta')
   if not meta then return 0 end
   local m = cjson.decode(meta)
-  if tostring(m[1]) ~= ARGV[1] or tostring(m[2]) ~= ARGV[2] then return 0 end
+  local base, ours = tonumber(ARGV[2]), m[1] == tonumber(ARGV[3])
+  local at_base = m[1] == tonumber(ARGV[1]) and m[2] == base
+  local since = ours and m[2] >= base and m[2] <= tonumber(ARGV[11])
+  if not (at_base or since) then return 0 end
   count, xor = m[5], m[6]
 end
 local told, values, at = cmsgpack.unpack(ARGV[9]), ARGV[10], 1
@@ -137,6 +139,7 @@ class RedisSnapshots:
             _encode(delta.view),
             _encode(told),
             b"".join(values),
+            delta.sent_seq,
         ]
         keys = [
             snapshot_key(delta.shard_id, delta.sale_id),
@@ -158,43 +161,28 @@ class RedisSnapshots:
             if check is None:
                 return None
             async for some in _scanned(self._redis, key, _SCAN_COUNT):
-                entities |= check.take(some)
+                entities |= check.take(_new(some, entities))
         except (RedisError, OSError):
             return None
         return _snapshot(shard_id, sale_id, check, entities)
 
-    async def copied(self, shard_id: int, sale_id: str) -> "Copied | None":
-        """What is stored now, if it is whole: a copy, read at leisure, so that nothing waits."""
-        key = snapshot_key(shard_id, sale_id)
-        copy = f"{key}:copy"
-        try:
-            await self._redis.copy(key, copy, replace=True)
-            await self._redis.pexpire(copy, _COPY_TTL_MS)
-            check = await _checked(self._redis, copy)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable from error
-        return Copied(self._redis, copy, check) if check is not None else None
-
 
 class _Check:
-    """Takes what a hash holds, and tells at the end whether that agrees with `meta`."""
+    """Takes what a hash holds, each field once, and tells at the end whether that agrees with
+    `meta`.
+    """
 
     def __init__(self, meta: _Meta) -> None:
         self.meta = meta
+        self._count = 0
         self._xor = 0
         self._sound = True
-        self._seen: set[str] = set()
 
     def take(self, stored: dict[bytes, bytes]) -> dict[str, bytes]:
-        """The entities of some fields; a scan may tell one twice. The loops run within calls: there
-        may be a hundred thousand.
-        """
+        """The entities of some fields. The loops run within calls: there may be a million."""
         stored.pop(META, None)
         names = list(map(bytes.decode, stored))
-        if not self._seen.isdisjoint(names):
-            stored = {n: value for n, value in stored.items() if n.decode() not in self._seen}
-            names = list(map(bytes.decode, stored))
-        self._seen.update(names)
+        self._count += len(names)
         entities = dict(zip(names, map(_behind_crc, stored.values()), strict=True))
         crcs = list(map(zlib.crc32, entities.values()))
         self._xor = reduce(xor, crcs, self._xor)
@@ -205,7 +193,7 @@ class _Check:
     @property
     def agrees(self) -> bool:
         told = (self.meta.count, self.meta.xor & 0xFFFFFFFF)
-        return self._sound and told == (len(self._seen), self._xor)
+        return self._sound and told == (self._count, self._xor)
 
 
 async def _checked(redis: Redis, key: str) -> _Check | None:
@@ -232,34 +220,18 @@ def _snapshot(
     )
 
 
+def _new(some: dict[bytes, bytes], known: dict[str, bytes]) -> dict[bytes, bytes]:
+    """Of a hash that grows, a scan may tell a field twice."""
+    if known.keys().isdisjoint(map(bytes.decode, some)):
+        return some
+    return {name: value for name, value in some.items() if name.decode() not in known}
+
+
 async def _scanned(redis: Redis, key: str, count: int) -> AsyncIterator[dict[bytes, bytes]]:
     cursor = -1
     while cursor:
         cursor, some = await redis.hscan(key, max(cursor, 0), count=count)
         yield cast(dict[bytes, bytes], some)
-
-
-class Copied:
-    """A snapshot's copy in Redis. Whether it agrees with its checksums is known at its end."""
-
-    def __init__(self, redis: Redis, key: str, check: _Check) -> None:
-        self._redis = redis
-        self._key = key
-        self._check = check
-        self.meta = check.meta
-
-    async def pieces(self) -> AsyncIterator[dict[str, bytes]]:
-        """Bounded: what a piece may cost the loop is a few milliseconds."""
-        try:
-            async for some in _scanned(self._redis, self._key, _PIECE):
-                yield self._check.take(some)
-            await self._redis.unlink(self._key)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable from error
-
-    @property
-    def agrees(self) -> bool:
-        return self._check.agrees
 
 
 def whole(shard_id: int, sale_id: str, stored: dict[bytes, bytes]) -> Snapshot | None:
@@ -293,19 +265,8 @@ class Snapshots:
     async def save(self, delta: SnapshotDelta) -> bool:
         return await self._fast.save(delta)
 
-    async def keep(self, snapshot: Snapshot) -> None:
-        await self._durable.keep(snapshot)
-
-    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
-        copy = await self._fast.copied(shard_id, sale_id)
-        if copy is None:
-            return
-        draft = await self._durable.draft(sale_id)
-        async for entities in copy.pieces():
-            await draft.add(entities)
-        if copy.agrees:
-            meta = copy.meta
-            await draft.finish(shard_id, meta.epoch, meta.seq, meta.journal_seq)
+    async def draft(self, sale_id: str) -> Draft:
+        return await self._durable.draft(sale_id)
 
 
 class RedisSaleViews:

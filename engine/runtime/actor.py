@@ -5,7 +5,6 @@ may be ahead of the journal; whoever drives the actor lets no answer out before 
 """
 
 from collections.abc import Callable
-from itertools import islice
 
 from msgspec import Struct
 
@@ -15,6 +14,7 @@ from engine.facts import Entry, Fact
 from engine.replies import Reply
 from engine.runtime.faults import Fault
 from engine.runtime.inbox import Arrival
+from engine.runtime.lag import Lag
 from engine.runtime.ports import Snapshot, SnapshotDelta
 from engine.sale import apply, decide, follow, next_deadline_ms, reply
 from engine.state import State
@@ -36,6 +36,15 @@ class Letter(Struct, gc=False):
     arrival: Arrival | None = None
 
 
+class Piece(Struct, frozen=True):
+    """Of a durable snapshot; `whole`: with it that has all of the sale, as of `seq`."""
+
+    entities: dict[str, bytes | None]
+    whole: bool
+    seq: int
+    journal_seq: int
+
+
 class Actor:
     """Lives within one epoch of its shard: who owns the shard anew begins with new actors."""
 
@@ -48,7 +57,10 @@ class Actor:
         self.reminded = False  # something may be due though there is no state
         self.journal_seq = 0  # the batch that holds its newest fact
         self.saved: tuple[int, int] | None = None  # (epoch, seq) of the fast snapshot
+        self.sent_seq = 0  # the latest that was sent on top of it, whatever became of that
         self.saving = False
+        self.unsaved = Lag()  # what the fast snapshot lacks
+        self.unkept: Lag | None = None  # what the durable snapshot lacks that is being written
         self.kept_seq = 0  # the fact that the durable snapshot has reached
         self.kept_at_ms = 0  # when, by the wall clock
         self.now_ms = 0  # the latest instant it was asked at
@@ -62,11 +74,14 @@ class Actor:
         self.now_ms = max(clock_ms, state.header.now_ms)
         self.kept_at_ms = clock_ms
         self.saved = None
+        self.sent_seq = 0
+        self.unsaved = Lag()
+        self.unkept = None
         if loaded_from is not None and loaded_from.incremental:
             self.saved = (loaded_from.epoch, loaded_from.seq)
         elif loaded_from is not None:
             self.kept_seq = loaded_from.seq
-            self.touch_all()
+            self.save_anew()
 
     def handle(self, command: Command, clock_ms: int) -> tuple[list[Entry], Reply]:
         """Decide and apply; time never goes back for a sale."""
@@ -105,22 +120,36 @@ class Actor:
 
     def rests(self, since_ms: int) -> bool:
         """Nothing has come since, and nothing falls due that anybody was promised."""
-        if self.state is None or self.saving or self.now_ms >= since_ms:
+        if self.state is None or self.saving or self.unkept is not None:
+            return False
+        if self.now_ms >= since_ms:
             return False
         return next_deadline_ms(self.state, self.now_ms) is None
 
-    def touch_all(self) -> None:
+    @property
+    def unsaved_any(self) -> bool:
+        return self.state is not None and bool(self.state.touched or self.unsaved)
+
+    def _gather(self, state: State) -> None:
+        """What has changed, for both snapshots."""
+        self.unsaved.add(state.touched)
+        if self.unkept is not None:
+            self.unkept.add(state.touched)
+        state.touched.clear()
+
+    def save_anew(self) -> None:
+        """Nothing is known of what the fast store holds."""
         assert self.state is not None
         self.saved = None
-        self.state.touched = dict.fromkeys(snapshot.names(self.state))
+        self.unsaved = Lag(snapshot.names(self.state))
 
     def delta(self, entities_max: int) -> SnapshotDelta:
         """The next part of what the fast snapshot lacks. Only between turns: all is durable."""
-        state = self.state
+        state, sent_seq = self.state, self.sent_seq
         assert state is not None
-        chosen = list(islice(state.touched, entities_max))
-        for name in chosen:
-            del state.touched[name]
+        self._gather(state)
+        chosen = self.unsaved.take(entities_max)
+        self.sent_seq = state.header.seq
         return SnapshotDelta(
             sale_id=self.sale_id,
             shard_id=self.shard_id,
@@ -128,22 +157,26 @@ class Actor:
             seq=state.header.seq,
             journal_seq=self.journal_seq,
             base=self.saved,
-            whole=0 if state.touched else snapshot.count(state),
+            sent_seq=sent_seq,
+            whole=0 if self.unsaved else snapshot.count(state),
             expires_at_ms=state.header.terms.ends_at_ms + SNAPSHOT_KEPT_AFTER_END_MS,
             entities=list(snapshot.changes(state, chosen)),
             view=state.view(),
         )
 
-    def whole_snapshot(self) -> Snapshot:
-        """Only between turns. Costs the loop what the sale is large."""
-        state = self.state
+    def keep_anew(self) -> Lag:
+        """Begin a durable snapshot: what it lacks, which is all."""
+        assert self.state is not None
+        self.unkept = Lag(snapshot.names(self.state))
+        return self.unkept
+
+    def piece(self, entities_max: int) -> Piece:
+        """The next one of the durable snapshot. Where nothing is lacking after it, only between
+        turns: all is durable.
+        """
+        state, unkept = self.state, self.unkept
         assert state is not None
-        return Snapshot(
-            sale_id=self.sale_id,
-            shard_id=self.shard_id,
-            epoch=self.epoch,
-            seq=state.header.seq,
-            journal_seq=self.journal_seq,
-            entities=dict(snapshot.encode(state, snapshot.names(state))),
-            incremental=False,
-        )
+        assert unkept is not None
+        self._gather(state)
+        entities = dict(snapshot.changes(state, unkept.take(entities_max)))
+        return Piece(entities, not unkept, state.header.seq, self.journal_seq)

@@ -44,7 +44,9 @@ class Caretaker:
             loads_max=limits.loads_max,
             deaths_max=limits.deaths_max,
         )
-        self._saver = Saver(snapshots=snapshots, clock=clock, observer=observer, spawn=spawn)
+        self._saver = Saver(
+            snapshots=snapshots, clock=clock, observer=observer, limits=limits, spawn=spawn
+        )
         self._forgetter = Forgetter(
             saver=self._saver, wakes=self._wakes, clock=clock, idle_ms=limits.idle_ms
         )

@@ -14,6 +14,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     letter_ttl_s: float = 5.0
     deaths_max: int = 3
     loads_max: int = 8
+    piece_max: int = 1_000  # entities of a snapshot at a time: what encoding may cost the loop
+    facts_between_kept: int = 200_000  # bounds the replay should the fast store be lost
     finished_order_kept_ms: int = 60 * 60 * 1000
     reload_ms: int = 10_000  # before a sale that could not be loaded is tried again by itself
     idle_ms: int = 10 * 60 * 1000

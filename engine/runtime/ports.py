@@ -182,6 +182,9 @@ class Snapshot(Struct, frozen=True):
 class SnapshotDelta(Struct, frozen=True):
     """What changed since the snapshot at `base` (epoch, seq); base None starts it anew.
 
+    `sent_seq`: of the latest delta on top of that base of which nobody knows whether it is stored.
+    Whatever has changed since `base` will be in this one or in a later one, so it is right on top
+    of those, too.
     `whole`: of how many entities the stored snapshot consists when this has made it complete, and
     only if it does; 0, more is to come. `expires_at_ms`: when it may be forgotten.
     An entity that is None is there no more.
@@ -193,6 +196,7 @@ class SnapshotDelta(Struct, frozen=True):
     seq: int
     journal_seq: int
     base: tuple[int, int] | None
+    sent_seq: int
     whole: int
     expires_at_ms: int
     entities: list[tuple[str, bytes | None]]
@@ -201,6 +205,18 @@ class SnapshotDelta(Struct, frozen=True):
 
 class StoreUnavailable(Exception):
     """A snapshot could not be stored: it costs time at the next load, nothing else."""
+
+
+class SnapshotDraft(Protocol):
+    """A durable snapshot that is being written. Counts for nothing until it is finished."""
+
+    async def add(self, entities: Mapping[str, bytes | None]) -> None:
+        """In place of what earlier pieces say of the same entities; None: gone."""
+        ...
+
+    async def finish(self, shard_id: int, epoch: int, seq: int, journal_seq: int) -> None:
+        """Whole, as of that fact; it replaces an older one."""
+        ...
 
 
 class SnapshotStore(Protocol):
@@ -214,12 +230,8 @@ class SnapshotStore(Protocol):
         """
         ...
 
-    async def keep(self, snapshot: Snapshot) -> None:
-        """Store a snapshot durably."""
-        ...
-
-    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
-        """Store durably what the fast store holds of this sale, if that is whole."""
+    async def draft(self, sale_id: str) -> SnapshotDraft:
+        """Begin to store a snapshot durably."""
         ...
 
 

@@ -1,25 +1,30 @@
 """Brings snapshots forward behind the sales, a bounded piece at a time.
 
-What is sent is read between two turns, when all that memory holds is durable. Losing a snapshot
-costs time at the next load, never data: what is not known to be stored is sent anew, all of it.
+What makes a snapshot whole is read between two turns, when all that memory holds is durable. Losing
+a snapshot costs time at the next load, never data: what is not known to be stored is sent again.
+
+    fast     one snapshot, brought forward by what has changed
+    durable  seldom, and written anew while the sale goes on: what changes once it has been read is
+             read again, and the last piece makes the whole as of one fact
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
-from engine.runtime.actor import Actor
+from engine import snapshot
+from engine.runtime.actor import Actor, Piece
+from engine.runtime.limits import Limits
 from engine.runtime.ports import (
     Clock,
     Observer,
-    Snapshot,
     SnapshotDelta,
     SnapshotStore,
     StoreUnavailable,
 )
+from engine.state import State
 
-ENTITIES_MAX = 1_000  # a piece: what one encoding may cost the loop
 SAVES_MAX = 32  # under way at a time
-FACTS_BETWEEN_KEPT = 200_000  # bounds the replay should the fast store be lost: a second or so
+ENTITIES_A_FACT_KEPT = 2  # at most: of a sale larger than that, the replay may take half a load
 KEPT_AFTER_MS = 60 * 60 * 1000  # or the journal of a sale that never rests could not be archived
 PAUSE_MS = 1_000  # after a failure
 
@@ -33,14 +38,19 @@ class Saver:
         snapshots: SnapshotStore,
         clock: Clock,
         observer: Observer,
+        limits: Limits,
         spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self._snapshots = snapshots
         self._clock = clock
         self._observer = observer
+        self._piece_max = limits.piece_max
+        self._facts_between_kept = limits.facts_between_kept
         self._spawn = spawn
         self._lagging: dict[str, Actor] = {}  # whose fast snapshot is behind
         self._saves: set[asyncio.Task[None]] = set()
+        self._pieces: list[tuple[Actor, State, asyncio.Future[Piece | None]]] = []
+        self._finishing = False
         self._due = False
         self._paused_until_ms = 0
 
@@ -56,14 +66,15 @@ class Saver:
         self._due = True
 
     def send_some(self) -> None:
-        """Only between turns: read what the fast snapshots lack, and send it off."""
+        """Only between turns: read what the snapshots lack, and send it off."""
+        self._read_pieces()
         if not self._due or self._clock.now_ms() < self._paused_until_ms:
             return
-        budget = ENTITIES_MAX
+        budget = self._piece_max
         for actor in list(self._lagging.values()):
             if budget <= 0 or not self.has_room:
                 return  # goes on after the next turn
-            if actor.state is None or not actor.state.touched:
+            if not actor.unsaved_any:
                 del self._lagging[actor.sale_id]
             elif not actor.saving:
                 delta = actor.delta(budget)
@@ -75,10 +86,12 @@ class Saver:
         """Only between turns: store a sale that rests durably, and forget it if it rests still."""
         assert actor.state is not None
         seq = actor.state.header.seq
-        self._begin(actor, self._put_away(actor, seq, self._behind(actor), forget))
+        self._begin(actor, self._put_away(actor, seq, forget))
 
     async def finish(self, actors: Sequence[Actor]) -> None:
         """At the end, when nothing is decided any more: both snapshots of every sale."""
+        self._finishing = True
+        self._read_pieces()
         while self._saves:
             await asyncio.wait(self._saves)
         for first in range(0, len(actors), SAVES_MAX):
@@ -91,41 +104,45 @@ class Saver:
         task.add_done_callback(self._saves.discard)
 
     async def _save(self, actor: Actor, delta: SnapshotDelta) -> None:
-        stored = False
         try:
-            stored = await self._store(delta)
+            await self._store(actor, delta)
         finally:
             actor.saving = False
-            self._note(actor, delta, stored)
-        if stored and delta.whole and self._keep_due(actor, delta.seq):
-            await self._keep(actor, delta.seq, None)
+        if self._keep_due(actor):
+            await self._keep(actor)
 
-    def _keep_due(self, actor: Actor, seq: int) -> bool:
-        waited_ms = self._clock.now_ms() - actor.kept_at_ms
-        return seq - actor.kept_seq >= FACTS_BETWEEN_KEPT or waited_ms >= KEPT_AFTER_MS
+    def _keep_due(self, actor: Actor) -> bool:
+        if actor.state is None:
+            return False
+        facts = actor.state.header.seq - actor.kept_seq
+        wanted = max(self._facts_between_kept, snapshot.count(actor.state) // ENTITIES_A_FACT_KEPT)
+        return facts >= wanted or self._clock.now_ms() - actor.kept_at_ms >= KEPT_AFTER_MS
 
-    async def _store(self, delta: SnapshotDelta) -> bool:
+    async def _store(self, actor: Actor, delta: SnapshotDelta) -> bool:
+        """Whether it is known to be stored."""
+        state = actor.state
         try:
-            return await self._snapshots.save(delta)
+            stored = await self._snapshots.save(delta)
         except StoreUnavailable as error:
             self._observer.snapshot_failed(error)
             self._paused_until_ms = self._clock.now_ms() + PAUSE_MS
+            if actor.state is state:
+                actor.unsaved.add(name for name, _ in delta.entities)
+                self.lags(actor)
             return False
-
-    def _note(self, actor: Actor, delta: SnapshotDelta, stored: bool) -> None:
-        state = actor.state
+        if actor.state is not state:
+            return False
         if stored:
             actor.saved = (delta.epoch, delta.seq)
-            self._due = self._due or (state is not None and len(state.touched) >= ENTITIES_MAX // 2)
-        elif state is not None:
-            actor.touch_all()
+            self._due = self._due or not actor.unsaved.within(self._piece_max // 2)
+        else:
+            actor.save_anew()
             self.lags(actor)
+        return stored
 
-    async def _put_away(
-        self, actor: Actor, seq: int, behind: Snapshot | None, forget: Callable[[], None]
-    ) -> None:
+    async def _put_away(self, actor: Actor, seq: int, forget: Callable[[], None]) -> None:
         try:
-            await self._keep(actor, seq, behind)
+            await self._keep(actor)
         finally:
             actor.saving = False
         if actor.state is not None and actor.state.header.seq == seq:
@@ -134,30 +151,42 @@ class Saver:
     async def _finish(self, actor: Actor) -> None:
         """Its shard may still be lost meanwhile: then it is another owner's to store."""
         stored = True
-        while stored and actor.state is not None and actor.state.touched:
-            delta = actor.delta(ENTITIES_MAX)
-            stored = await self._store(delta)
-            self._note(actor, delta, stored)
-        if actor.state is not None:
-            await self._keep(actor, actor.state.header.seq, self._behind(actor))
+        while stored and actor.unsaved_any:
+            stored = await self._store(actor, actor.delta(self._piece_max))
+        await self._keep(actor)
 
-    def _behind(self, actor: Actor) -> Snapshot | None:
-        """The whole sale, where the fast store does not have it."""
-        assert actor.state is not None
-        return actor.whole_snapshot() if actor.state.touched else None
-
-    async def _keep(self, actor: Actor, seq: int, behind: Snapshot | None) -> None:
-        """Store the sale durably, out of the fast store unless that is behind."""
-        before = actor.kept_seq
-        if seq <= before:
+    async def _keep(self, actor: Actor) -> None:
+        """Store the sale durably, unless it is, or about to be."""
+        state = actor.state
+        if state is None or state.header.seq <= actor.kept_seq or actor.unkept is not None:
             return
-        before_ms, actor.kept_at_ms = actor.kept_at_ms, self._clock.now_ms()
-        actor.kept_seq = seq  # at once: one at a time
+        unkept = actor.keep_anew()
         try:
-            if behind is not None:
-                await self._snapshots.keep(behind)
-            else:
-                await self._snapshots.keep_saved(actor.shard_id, actor.sale_id)
+            draft = await self._snapshots.draft(actor.sale_id)
+            while actor.state is state and not unkept.within(self._piece_max):
+                await draft.add(actor.piece(self._piece_max).entities)
+            while (piece := await self._between_turns(actor, state)) is not None:
+                await draft.add(piece.entities)
+                if piece.whole:
+                    await draft.finish(actor.shard_id, actor.epoch, piece.seq, piece.journal_seq)
+                    actor.kept_seq, actor.kept_at_ms = piece.seq, self._clock.now_ms()
+                    return
         except StoreUnavailable as error:
             self._observer.snapshot_failed(error)
-            actor.kept_seq, actor.kept_at_ms = before, before_ms
+        finally:
+            if actor.unkept is unkept:
+                actor.unkept = None
+
+    async def _between_turns(self, actor: Actor, state: State) -> Piece | None:
+        """The next piece, as of the end of a turn; None: the state is not the actor's any more."""
+        read: asyncio.Future[Piece | None] = asyncio.get_running_loop().create_future()
+        self._pieces.append((actor, state, read))
+        if self._finishing:
+            self._read_pieces()
+        return await read
+
+    def _read_pieces(self) -> None:
+        asked, self._pieces = self._pieces, []
+        for actor, state, read in asked:
+            if not read.cancelled():
+                read.set_result(actor.piece(self._piece_max) if actor.state is state else None)

@@ -191,7 +191,7 @@ class Books:
         entities = dict(snapshot.encode(state, snapshot.names(state)))
         place = (stage.event_id, grant.shard_id, grant.epoch, seq, batches)
         delta = SnapshotDelta(
-            *place, None, len(entities), FAR_MS, list(entities.items()), state.view()
+            *place, None, 0, len(entities), FAR_MS, list(entities.items()), state.view()
         )
         assert await RedisSnapshots(self.redis).save(delta)
         await PostgresSnapshots(self.pool).keep(Snapshot(*place, entities, incremental=False))

@@ -1,6 +1,6 @@
 """Snapshots in Redis and Postgres: incremental, whole or not used, never ahead of the journal."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -66,6 +66,7 @@ def delta(
         seq=seq,
         journal_seq=seq,
         base=(1, base_seq) if base_seq else None,
+        sent_seq=base_seq or 0,
         whole=len(entities) if whole is None else whole,
         expires_at_ms=FAR_MS,
         entities=list(entities.items()),
@@ -211,47 +212,73 @@ async def test_a_snapshot_ahead_of_the_journal_is_not_used(snapshots: Snapshots)
     assert await snapshots.load(GRANT, sale_id) is None
 
 
-async def test_what_redis_loses_postgres_has_kept(snapshots: Snapshots, redis: Redis) -> None:
+async def test_what_is_sent_after_an_answer_was_lost_fits_whether_that_was_stored_or_not(
+    snapshots: Snapshots,
+) -> None:
+    for stored in (False, True):
+        sale_id = fresh_sale()
+        await snapshots.save(delta(sale_id, 1, None, sale=b"1", ord_a=b"a"))
+        if stored:
+            await snapshots.save(delta(sale_id, 3, 1, 2, sale=b"3", ord_a=b"b"))
+        again = replace(delta(sale_id, 5, 1, 2, sale=b"5", ord_a=b"b"), sent_seq=3)
+        assert await snapshots.save(again)
+        found = await snapshots.load(GRANT, sale_id)
+        assert found is not None
+        assert (found.seq, found.entities) == (5, {"sale": b"5", "ord_a": b"b"})
+
+
+async def test_what_another_has_stored_since_is_no_base(snapshots: Snapshots) -> None:
     sale_id = fresh_sale()
-    await snapshots.save(delta(sale_id, 3, None, sale=b"3", ord_a=b"a"))
-    await snapshots.keep_saved(SHARD, sale_id)
-    await redis.delete(snapshot_key(SHARD, sale_id))
+    await snapshots.save(delta(sale_id, 3, None, sale=b"3"))
+    await snapshots.save(replace(delta(sale_id, 5, 3, sale=b"5"), epoch=2))
+    assert not await snapshots.save(replace(delta(sale_id, 6, 3, sale=b"6"), sent_seq=5))
+    assert not await snapshots.save(replace(delta(sale_id, 6, 3, sale=b"6"), epoch=2, sent_seq=4))
+
+
+async def test_what_redis_loses_postgres_has_kept(snapshots: Snapshots) -> None:
+    sale_id = fresh_sale()
+    await _keep(snapshots, sale_id, 3, {"sale": b"3", "ord_a": b"a"})
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     assert not found.incremental
     assert (found.seq, found.entities) == (3, {"sale": b"3", "ord_a": b"a"})
 
 
-async def test_a_large_sale_is_kept_in_pieces_and_the_older_ones_go(
-    snapshots: Snapshots, redis: Redis, pool: asyncpg.Pool
+async def test_a_later_piece_counts_before_an_earlier_one_and_what_is_gone_is_gone(
+    snapshots: Snapshots,
 ) -> None:
     sale_id = fresh_sale()
-    orders = {f"ord_{n:04}": b"%d" % n for n in range(3_000)}
-    await snapshots.save(delta(sale_id, 3, None, 3_001, sale=b"3", **orders))
-    await snapshots.keep_saved(SHARD, sale_id)
-    await snapshots.save(delta(sale_id, 5, 3, 3_001, sale=b"5"))
-    await snapshots.keep_saved(SHARD, sale_id)
-    await snapshots.keep_saved(SHARD, sale_id)  # as after a rest in which nothing happened
-    await redis.delete(snapshot_key(SHARD, sale_id))
+    first = {"sale": b"2", "ord_a": b"a", "ord_b": b"b", "ord_c": b"c"}
+    await _keep(snapshots, sale_id, 3, first, {"sale": b"3", "ord_b": None, "ord_c": b"d"})
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
-    assert (found.seq, found.entities) == (5, {"sale": b"5", **orders})
-    kept = await pool.fetchrow(
-        "SELECT pieces, (SELECT count(*) FROM snapshot_pieces p WHERE p.sale_id = s.sale_id) AS all"
-        " FROM snapshots s WHERE sale_id = $1",
-        sale_id,
-    )
-    assert kept is not None
-    assert kept["pieces"] == kept["all"] > 1
+    assert found.entities == {"sale": b"3", "ord_a": b"a", "ord_c": b"d"}
 
 
-async def test_a_copy_that_does_not_agree_is_not_kept(snapshots: Snapshots, redis: Redis) -> None:
+async def test_a_draft_that_is_not_finished_counts_for_nothing(
+    snapshots: Snapshots, pool: asyncpg.Pool
+) -> None:
     sale_id = fresh_sale()
-    await snapshots.save(delta(sale_id, 3, None, sale=b"3", ord_a=b"a"))
-    await redis.hset(snapshot_key(SHARD, sale_id), "ord_a", b"\x00\x00\x00\x00x")
-    await snapshots.keep_saved(SHARD, sale_id)
-    await redis.delete(snapshot_key(SHARD, sale_id))
+    draft = await snapshots.draft(sale_id)
+    await draft.add({"sale": b"3"})
     assert await snapshots.load(GRANT, sale_id) is None
+    await _keep(snapshots, sale_id, 5, {"sale": b"5"})
+    await _keep(snapshots, sale_id, 5, {"sale": b"5"})  # as after a rest in which nothing happened
+    await _keep(snapshots, sale_id, 4, {"sale": b"4"})  # by somebody who was slow
+    found = await snapshots.load(GRANT, sale_id)
+    assert found is not None
+    assert (found.seq, found.entities) == (5, {"sale": b"5"})
+    pieces = "SELECT count(*) FROM snapshot_pieces WHERE sale_id = $1"
+    assert await pool.fetchval(pieces, sale_id) == 1
+
+
+async def _keep(
+    snapshots: Snapshots, sale_id: str, seq: int, *pieces: Mapping[str, bytes | None]
+) -> None:
+    draft = await snapshots.draft(sale_id)
+    for piece in pieces:
+        await draft.add(piece)
+    await draft.finish(SHARD, 1, seq, seq)
 
 
 async def test_the_public_view_is_left_behind(snapshots: Snapshots, redis: Redis) -> None:

@@ -5,7 +5,7 @@ Nothing is shared by reference: what goes in is encoded, what comes out is decod
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -253,7 +253,7 @@ class MemorySnapshots:
 
     def _store(self, delta: SnapshotDelta) -> bool:
         before = self.fast.get(delta.sale_id)
-        if delta.base is not None and (before is None or delta.base != (before.epoch, before.seq)):
+        if delta.base is not None and (before is None or not _fits(delta, delta.base, before)):
             return False
         entities = before.entities if before is not None and delta.base is not None else {}
         changed = entities | dict(delta.entities)
@@ -268,23 +268,42 @@ class MemorySnapshots:
         )
         return whole or not delta.whole
 
+    async def draft(self, sale_id: str) -> "_Draft":
+        await self._reach()
+        return _Draft(self, sale_id)
+
     async def keep(self, snapshot: Snapshot) -> None:
         await self._reach()
         before = self.kept(snapshot.sale_id)
         if before is None or before.seq < snapshot.seq:
             self.durable[snapshot.sale_id] = _encode(snapshot)
 
-    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
-        await self._reach()
-        found = self._load_fast(shard_id, sale_id)
-        if found is not None:
-            await self.keep(msgspec.structs.replace(found, incremental=False))
-
     async def _reach(self) -> None:
         await asyncio.sleep(0)
         await self.gate.pass_through()
         if self.away:
             raise StoreUnavailable
+
+
+class _Draft:
+    def __init__(self, snapshots: MemorySnapshots, sale_id: str) -> None:
+        self._snapshots = snapshots
+        self._sale_id = sale_id
+        self._entities: dict[str, bytes | None] = {}
+
+    async def add(self, entities: Mapping[str, bytes | None]) -> None:
+        await asyncio.sleep(0)
+        self._entities |= entities
+
+    async def finish(self, shard_id: int, epoch: int, seq: int, journal_seq: int) -> None:
+        entities = {name: entity for name, entity in self._entities.items() if entity is not None}
+        place = (self._sale_id, shard_id, epoch, seq, journal_seq)
+        await self._snapshots.keep(Snapshot(*place, entities, incremental=False))
+
+
+def _fits(delta: SnapshotDelta, base: tuple[int, int], before: _Fast) -> bool:
+    since = before.epoch == delta.epoch and base[1] <= before.seq <= delta.sent_seq
+    return since or base == (before.epoch, before.seq)
 
 
 def _is_history(found: Snapshot, grant: Grant) -> bool:

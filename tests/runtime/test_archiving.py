@@ -3,13 +3,10 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from engine import facts as f
 from engine import snapshot
 from engine.commands import RecallOrder
 from engine.order import OrderView
-from engine.runtime import saving
 from engine.state import HEADER, KEY_KEPT_MS, Archived
 from tests.engine.tables import Tables
 from tests.runtime.world import SALE, Node, World, a, until
@@ -118,12 +115,9 @@ async def test_a_crash_loses_nothing_that_was_archived_or_recalled() -> None:
         assert archived(world) == [order_id, order_id]
 
 
-async def test_a_snapshot_in_pieces_is_right_though_orders_leave_in_between(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(saving, "ENTITIES_MAX", 10)
+async def test_a_snapshot_in_pieces_is_right_though_orders_leave_in_between() -> None:
     world = World()
-    async with world.node(finished_order_kept_ms=500, sweep_orders_max=20) as node:
+    async with world.node(finished_order_kept_ms=500, sweep_orders_max=20, piece_max=10) as node:
         await node.open(quantity=500)
         for _ in range(60):
             await asyncio.gather(*(given_up(node) for _ in range(3)))

@@ -9,29 +9,12 @@ from msgspec.structs import replace
 from engine import snapshot
 from engine.commands import ReadSale
 from engine.facts import OrderPlaced
-from engine.runtime import saving
 from engine.runtime.ports import StoreUnavailable
 from engine.state import Header, SaleView
 from tests.runtime.memory import Mishap
-from tests.runtime.world import NEIGHBOUR, SALE, Node, World, a, fault_of, settle, until
+from tests.runtime.world import NEIGHBOUR, SALE, World, a, fault_of, settle, until
 
 MINUTE_S = 60.0
-
-
-async def fill(node: Node, orders: int, sale_id: str = SALE) -> None:
-    await asyncio.gather(
-        *(node.ask(node.world.desk.place(sale_id), sale_id) for _ in range(orders))
-    )
-
-
-async def saved(world: World, seq: int, sale_id: str = SALE) -> None:
-    """Wait until the fast snapshot is whole and has come so far."""
-
-    def there() -> bool:
-        fast = world.snapshots.fast.get(sale_id)
-        return fast is not None and fast.whole and fast.seq >= seq
-
-    await until(there)
 
 
 def restored(world: World, sale_id: str = SALE) -> dict[str, bytes]:
@@ -50,21 +33,21 @@ async def test_a_snapshot_never_holds_what_is_not_durable() -> None:
     world = World()
     async with world.node() as node:
         await node.open()
-        await saved(world, 1)
+        await world.saved(1)
         world.journal.appends.shut()
         hanging = node.ask(world.desk.place(SALE))
         await asyncio.sleep(3)
         assert [delta.seq for delta in world.snapshots.saved] == [1]
         world.journal.appends.open()
         assert isinstance(await hanging, OrderPlaced)
-        await saved(world, 2)
+        await world.saved(2)
 
 
 async def test_what_did_not_land_never_reaches_a_snapshot() -> None:
     world = World()
     async with world.node() as node:
         await node.open()
-        await saved(world, 1)
+        await world.saved(1)
         world.journal.mishaps += [Mishap.LOST]
         order = world.desk.place(SALE)
         placed = node.ask(order)
@@ -73,7 +56,7 @@ async def test_what_did_not_land_never_reaches_a_snapshot() -> None:
         await asyncio.sleep(1)
         world.journal.away = False
         await placed
-        await saved(world, 2)
+        await world.saved(2)
         assert restored(world) == world.replayed()
     assert {delta.seq for delta in world.snapshots.saved} == {1, 2}
 
@@ -83,10 +66,10 @@ async def test_incremental_snapshots_restore_to_the_same_bytes_as_replay() -> No
     async with world.node() as node:
         await node.open(SALE, NEIGHBOUR, quantity=200)
         for round_ in range(1, 6):
-            await fill(node, 20)
-            await fill(node, 3, NEIGHBOUR)
-            await saved(world, 1 + 20 * round_)
-            await saved(world, 1 + 3 * round_, NEIGHBOUR)
+            await node.fill(20)
+            await node.fill(3, NEIGHBOUR)
+            await world.saved(1 + 20 * round_)
+            await world.saved(1 + 3 * round_, NEIGHBOUR)
             assert restored(world) == world.replayed()
             assert restored(world, NEIGHBOUR) == world.replayed(NEIGHBOUR)
     of_sale = [delta for delta in world.snapshots.saved if delta.sale_id == SALE]
@@ -101,67 +84,80 @@ async def test_changes_are_coalesced() -> None:
         await node.open(quantity=200)
         for _ in range(100):
             await node.place()
-        await saved(world, 101)
+        await world.saved(101)
     assert len(world.snapshots.saved) <= 3
 
 
-@pytest.mark.parametrize("loss", ["emptied", "moved on", "away", "answer lost"])
+@pytest.mark.parametrize("loss", ["emptied", "moved on"])
 async def test_a_snapshot_that_does_not_stand_where_it_should_is_written_anew_in_pieces(
-    loss: str, monkeypatch: pytest.MonkeyPatch
+    loss: str,
 ) -> None:
-    monkeypatch.setattr(saving, "ENTITIES_MAX", 10)
     world = World()
-    async with world.node() as node:
+    async with world.node(piece_max=10) as node:
         await node.open(quantity=200)
-        await fill(node, 50)
-        await saved(world, 51)
+        await node.fill(50)
+        await world.saved(51)
         before = len(world.snapshots.saved)
         match loss:
             case "emptied":
                 world.snapshots.fast.clear()
             case "moved on":
                 world.snapshots.fast[SALE].epoch += 1
-            case "away":
-                world.snapshots.away = True
-            case "answer lost":
-                world.snapshots.answers_lost = 1
         await node.place()
-        await asyncio.sleep(1)
-        world.snapshots.away = False
         await until(lambda: len(world.snapshots.saved) > before + 5)
-        await saved(world, 52)
+        await world.saved(52)
         anew = world.snapshots.saved[before:]
         anew = anew[[delta.base for delta in anew].index(None) :]
         assert max(len(delta.entities) for delta in anew) <= 10
         assert [delta.whole for delta in anew] == [0] * (len(anew) - 1) + [1 + 51]
         assert restored(world) == world.replayed()
-        if loss == "away":
-            assert world.observer.snapshot_faults
 
 
-async def test_a_snapshot_in_pieces_is_right_though_orders_come_in_between(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(saving, "ENTITIES_MAX", 10)
+@pytest.mark.parametrize("loss", ["away", "answers lost", "answers lost in a rewrite"])
+async def test_what_may_not_have_been_stored_is_sent_again_and_no_more(loss: str) -> None:
     world = World()
-    async with world.node() as node:
+    async with world.node(piece_max=10) as node:
+        await node.open(quantity=200)
+        await node.fill(50)
+        await world.saved(51)
+        before = len(world.snapshots.saved)
+        if loss == "answers lost in a rewrite":
+            world.snapshots.fast.clear()
+            await node.place()
+            await until(lambda: len(world.snapshots.saved) == before + 2)
+        sent = len(world.snapshots.saved)
+        if loss == "away":
+            world.snapshots.away = True
+        else:
+            world.snapshots.answers_lost = 3
+        for _ in range(4):
+            await node.fill(3)
+            await asyncio.sleep(1)
+        world.snapshots.away = False
+        await until(lambda: world.observer.snapshot_faults)
+        await world.saved(world.journal.all_entries()[-1].seq)
+        assert restored(world) == world.replayed()
+        assert all(delta.base for delta in world.snapshots.saved[sent:])
+        assert len(world.snapshots.missed) == (loss == "answers lost in a rewrite")
+
+
+async def test_a_snapshot_in_pieces_is_right_though_orders_come_in_between() -> None:
+    world = World()
+    async with world.node(piece_max=10) as node:
         await node.open(quantity=500)
         for _ in range(40):
-            await fill(node, 7)
+            await node.fill(7)
             await asyncio.sleep(0.03)
-        await saved(world, 281)
+        await world.saved(281)
         assert restored(world) == world.replayed()
 
 
-async def test_a_late_piece_of_an_abandoned_rewrite_makes_nothing_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(saving, "ENTITIES_MAX", 10)
+async def test_a_late_piece_of_an_abandoned_rewrite_makes_nothing_whole() -> None:
     world = World()
-    async with world.node() as node:
+    async with world.node(piece_max=10) as node:
         await node.open(quantity=200)
-        await fill(node, 50)
-        await saved(world, 51)
+        await node.fill(50)
+        await world.saved(51)
     last = world.snapshots.saved[-1]
     first = next(d for d in world.snapshots.saved if d.base is None)
     await world.snapshots.save(first)
@@ -180,7 +176,7 @@ async def test_a_store_that_is_away_is_not_asked_all_the_time() -> None:
             await asyncio.sleep(0.1)
         assert len(world.observer.snapshot_faults) <= 11
         world.snapshots.away = False
-        await saved(world, 101)
+        await world.saved(101)
 
 
 async def test_a_hanging_store_stops_neither_the_sale_nor_its_neighbours() -> None:
@@ -194,14 +190,14 @@ async def test_a_hanging_store_stops_neither_the_sale_nor_its_neighbours() -> No
         await node.place(sale_id=NEIGHBOUR)
         assert world.snapshots.gate.waiting == 2, "one save a sale"
         world.snapshots.gate.open()
-        await saved(world, 3)
+        await world.saved(3)
 
 
 async def test_a_save_that_hangs_over_a_death_spoils_nothing() -> None:
     world = World()
     async with world.node() as node:
         await node.open()
-        await saved(world, 1)
+        await world.saved(1)
         await node.place()
         world.snapshots.gate.shut()
         await until(lambda: world.snapshots.gate.waiting)
@@ -209,7 +205,7 @@ async def test_a_save_that_hangs_over_a_death_spoils_nothing() -> None:
         await node.place()
         world.snapshots.gate.open()
         await node.place()
-        await saved(world, 4)
+        await world.saved(4)
         assert restored(world) == world.replayed()
 
 
@@ -217,7 +213,7 @@ async def test_a_save_that_hangs_over_a_new_epoch_spoils_nothing() -> None:
     world = World()
     async with world.node() as node:
         await node.open()
-        await saved(world, 1)
+        await world.saved(1)
         await node.place()
         world.snapshots.gate.shut()
         await until(lambda: world.snapshots.gate.waiting)
@@ -226,25 +222,22 @@ async def test_a_save_that_hangs_over_a_new_epoch_spoils_nothing() -> None:
         await asyncio.sleep(1)
         world.snapshots.gate.open()
         await node.place()
-        await saved(world, 4)
+        await world.saved(4)
         assert restored(world) == world.replayed()
 
 
-async def test_every_so_many_facts_the_snapshot_is_kept_durably(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(saving, "FACTS_BETWEEN_KEPT", 10)
+async def test_every_so_many_facts_the_snapshot_is_kept_durably() -> None:
     world = World()
-    async with world.node() as node:
+    async with world.node(facts_between_kept=10) as node:
         await node.open(quantity=100)
-        await fill(node, 30)
+        await node.fill(30)
         await until(lambda: SALE in world.snapshots.durable)
         await node.kill()
     world.snapshots.fast.clear()
     async with world.node() as node:
         await node.place()
         assert world.observer.loaded[-1] == (SALE, 0)
-        await saved(world, 32)
+        await world.saved(32)
         assert restored(world) == world.replayed()
 
 
@@ -253,7 +246,7 @@ async def test_a_sale_is_loaded_from_its_snapshot_and_what_came_after() -> None:
     async with world.node() as node:
         await node.open()
         await node.place()
-        await saved(world, 2)
+        await world.saved(2)
         world.snapshots.gate.shut()
         await node.place()
         await node.kill()
@@ -293,7 +286,7 @@ async def test_a_snapshot_that_is_no_use_costs_time_alone(
         await node.place()
         assert world.observer.loaded[-1] == (SALE, 2)
         world.snapshots.away = False
-        await saved(world, 3)
+        await world.saved(3)
         assert restored(world) == world.replayed()
         assert not world.observer.died
 
@@ -302,7 +295,7 @@ async def test_a_stop_leaves_both_snapshots_behind_and_the_next_start_replays_no
     world = World()
     async with world.node() as node:
         await node.open(SALE, NEIGHBOUR)
-        await fill(node, 3)
+        await node.fill(3)
     assert restored(world) == world.replayed()
     world.snapshots.fast.clear()
     async with world.node() as node:
@@ -331,7 +324,7 @@ async def test_a_stop_waits_for_the_saves_that_are_under_way() -> None:
     world = World()
     async with world.node() as node:
         await node.open()
-        await saved(world, 1)
+        await world.saved(1)
         world.snapshots.gate.shut()
         await node.place()
         await until(lambda: world.snapshots.gate.waiting)
@@ -356,7 +349,7 @@ async def test_a_save_that_fails_late_is_made_up_for_though_nothing_more_happens
         world.snapshots.gate.open()
         await asyncio.sleep(0.5)
         world.snapshots.away = False
-        await saved(world, 1)
+        await world.saved(1)
 
 
 async def test_a_stop_ends_though_another_owner_keeps_moving_the_snapshot() -> None:

@@ -62,6 +62,15 @@ class World:
                 apply(state, entry)
         return dict(snapshot.encode(state, snapshot.names(state)))
 
+    async def saved(self, seq: int, sale_id: str = SALE) -> None:
+        """Wait until the fast snapshot is whole and has come so far."""
+
+        def there() -> bool:
+            fast = self.snapshots.fast.get(sale_id)
+            return fast is not None and fast.whole and fast.seq >= seq
+
+        await until(there)
+
     def audit(self) -> None:
         for shard_id in range(SHARDS):
             audit(self.journal.batches(shard_id))
@@ -114,6 +123,11 @@ class Node:
             f.OrderPlaced,
             await self.ask(self.world.desk.place(sale_id, quantity, **more), sale_id),
         )
+
+    async def fill(self, orders: int, sale_id: str = SALE) -> None:
+        """As many orders at once."""
+        desk = self.world.desk
+        await asyncio.gather(*(self.ask(desk.place(sale_id), sale_id) for _ in range(orders)))
 
 
 def a(kind: type[_T], answer: object) -> _T:

@@ -6,7 +6,7 @@ answer in its socket. (An effect while it is paused is the same as one just befo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from engine.runtime.ports import (
     Roster,
     Snapshot,
     SnapshotDelta,
+    SnapshotDraft,
     SnapshotStore,
     StoreUnavailable,
     Streams,
@@ -220,13 +221,23 @@ class SnapshotsLink:
         await self._wire.carry(StoreUnavailable)
         return stored
 
-    async def keep(self, snapshot: Snapshot) -> None:
+    async def draft(self, sale_id: str) -> "DraftLink":
         await self._wire.carry(StoreUnavailable)
-        await self._snapshots.keep(snapshot)
+        return DraftLink(await self._snapshots.draft(sale_id), self._wire)
 
-    async def keep_saved(self, shard_id: int, sale_id: str) -> None:
+
+class DraftLink:
+    def __init__(self, draft: SnapshotDraft, wire: Wire) -> None:
+        self._draft = draft
+        self._wire = wire
+
+    async def add(self, entities: Mapping[str, bytes | None]) -> None:
         await self._wire.carry(StoreUnavailable)
-        await self._snapshots.keep_saved(shard_id, sale_id)
+        await self._draft.add(entities)
+
+    async def finish(self, shard_id: int, epoch: int, seq: int, journal_seq: int) -> None:
+        await self._wire.carry(StoreUnavailable)
+        await self._draft.finish(shard_id, epoch, seq, journal_seq)
 
 
 async def _if_possible(send: Callable[[], Awaitable[None]]) -> None:

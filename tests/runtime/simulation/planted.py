@@ -21,13 +21,14 @@ from engine.facts import Entry, OrderRecalled
 from engine.order import view
 from engine.replies import Decision, Reply
 from engine.runtime import loading
-from engine.runtime.actor import Actor
+from engine.runtime.actor import Actor, Piece
 from engine.runtime.committing import FoundOut
 from engine.runtime.faults import Fault, JournalUnavailable
 from engine.runtime.inbox import Inbox
 from engine.runtime.ownership import Ownership
 from engine.runtime.ports import Batch, Consumed, Grant, Snapshot, SnapshotDelta
 from engine.runtime.reading import Reader
+from engine.runtime.saving import Saver
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.turn import Part
 from engine.state import State
@@ -177,6 +178,15 @@ def _snapshot_one_batch_ahead(self: Actor, entities_max: int) -> SnapshotDelta:
 _delta = Actor.delta
 
 
+def _keeps_what_it_has_read(self: Actor, state: State) -> None:
+    self.unsaved.add(state.touched)
+    state.touched.clear()
+
+
+async def _keeps_in_the_midst_of_a_turn(self: Saver, actor: Actor, state: State) -> Piece | None:
+    return actor.piece(self._piece_max) if actor.state is state else None
+
+
 async def _restores_without_keys(found: Snapshot) -> State:
     state = await _restored(found)
     state.keys = Digests(state.header.sale_id)
@@ -277,6 +287,14 @@ PLANTED = (
         _patch(Supervisor, "remind", _takes_over_without_looking_what_is_due),
     ),
     Planted("snapshot one batch ahead", _patch(Actor, "delta", _snapshot_one_batch_ahead)),
+    Planted(
+        "what changes while it is kept is not read again",
+        _patch(Actor, "_gather", _keeps_what_it_has_read),
+    ),
+    Planted(
+        "kept as of the midst of a turn",
+        _patch(Saver, "_between_turns", _keeps_in_the_midst_of_a_turn),
+    ),
     Planted("keys not restored", _patch(loading, "_restored", _restores_without_keys)),
     Planted(
         "recalled though it was here since it was read",

@@ -44,6 +44,8 @@ def limits(swarm: Swarm) -> Limits:
         sale_quota_max=10_000 if swarm.calm else 25,
         turn_letters_max=7,
         sweep_orders_max=2,
+        piece_max=5,
+        facts_between_kept=30,
         finished_order_kept_ms=SECOND_MS // 2,
         letter_ttl_s=swarm.letter_ttl_s,
         idle_ms=5 * SECOND_MS,
