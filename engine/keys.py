@@ -105,7 +105,7 @@ class LoneKeys:
 
     def __iter__(self) -> Iterator[UsedKey]:
         """They may change meanwhile."""
-        for order_random in list(self._packed_by_order):
+        for order_random in tuple(self._packed_by_order):
             yield from self.of(ids.order_id(self._sale_id, order_random))
 
     def of(self, order_id: str) -> tuple[UsedKey, ...]:

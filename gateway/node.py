@@ -76,10 +76,12 @@ async def _answers(database_url: str, stopping: asyncio.Event) -> None:
 
 
 def _calm_the_collector() -> None:
-    """What is loaded stays; what a request makes is freed by its references, not by searching."""
+    """What is loaded stays; what a request makes is freed by its references, not by searching. The
+    youngest are few, so that one search is a short step.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 50, 100)
 
 
 def _stop_signal(life_fd: int | None) -> asyncio.Event:
