@@ -11,7 +11,7 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from heapq import merge
 from random import Random
@@ -209,7 +209,7 @@ async def drive(
     processes = [await _ready(plan) for plan in plans]
     starts_s = time.monotonic() + START_S
     found = await asyncio.gather(*(_driven(process, starts_s) for process in processes))
-    return {name: _together([outcomes[name] for outcomes in found]) for name in streams}
+    return {name: together([outcomes[name] for outcomes in found]) for name in streams}
 
 
 def _share(streams: Mapping[str, Stream], number: int) -> dict[str, Stream]:
@@ -244,7 +244,7 @@ async def _driven(process: Process, starts_s: float) -> dict[str, Outcome]:
     return msgspec.json.decode(told, type=dict[str, Outcome])
 
 
-def _together(outcomes: Sequence[Outcome]) -> Outcome:
+def together(outcomes: Collection[Outcome]) -> Outcome:
     histogram = HdrHistogram(1, LATENCY_MAX_US, 3)
     for outcome in outcomes:
         histogram.decode_and_add(outcome.histogram)

@@ -19,12 +19,13 @@ from msgspec import Struct
 
 from benchmarks import stage
 from benchmarks.asked import Asked
-from benchmarks.open_loop import Outcome, drive
+from benchmarks.open_loop import Outcome, drive, together
 from benchmarks.results import Figure, Measurement, measured
 from benchmarks.servers import Endpoint, stampede
 from benchmarks.steady import STEADY, most_reservations, ordering
 
 SAMPLES = 60
+SALES = 4  # that share the load: fsck takes in a whole one at a time
 RETAINED = 0.4  # of the most, where orders end
 HOLD_S = 6 * 60 * 60  # where they do not
 ENDS_AFTER_S = 20  # their hold where they do, and then their time in memory
@@ -64,8 +65,8 @@ async def _soaked(asked: Asked, *, retained: bool) -> Measurement:
         }
     share = RETAINED if retained else STEADY
     async with stampede(**settings) as ours:
-        sale = stage.event_on_sale(ours)
-        most = await most_reservations(ours, sale, asked)
+        sales = [stage.event_on_sale(ours) for _ in range(SALES)]
+        most = await most_reservations(ours, sales[0], asked)
         await ours.until_quiet()
         before = await _orders(ours)
         seconds = asked.minutes * 60
@@ -87,7 +88,7 @@ async def _soaked(asked: Asked, *, retained: bool) -> Measurement:
     )
     conditions = (
         f"{share:.0%} of the most ({most:,.0f} a second) for {asked.minutes:g} minutes, open loop,"
-        f" Poisson arrivals; {durability}. {life} Failed: 0 of {outcome.meant:,}. {found}"
+        f" Poisson arrivals, {SALES} sales; {durability}. {life} Failed: 0 of {outcome.meant:,}. {found}"
         " Values over time, in order."
     )
     command = f"./run bench soak --minutes {asked.minutes:g}"
