@@ -70,9 +70,10 @@ async def _soaked(asked: Asked, *, retained: bool) -> Measurement:
         await ours.until_quiet()
         before = await _orders(ours)
         seconds = asked.minutes * 60
-        load = asyncio.create_task(drive(ours, {"it": ordering(ours, sale, share * most)}, seconds))
+        streams = {sale[0]: ordering(ours, sale, share * most / SALES) for sale in sales}
+        load = asyncio.create_task(drive(ours, streams, seconds))
         samples = await _watched(ours, load, seconds / SAMPLES)
-        outcome = (await load)["it"]
+        outcome = together((await load).values())
         if outcome.failed:
             raise SystemExit(f"{outcome.failed} of {outcome.meant} failed: {outcome.statuses}")
         found = await _recounted(ours)
@@ -88,8 +89,8 @@ async def _soaked(asked: Asked, *, retained: bool) -> Measurement:
     )
     conditions = (
         f"{share:.0%} of the most ({most:,.0f} a second) for {asked.minutes:g} minutes, open loop,"
-        f" Poisson arrivals, {SALES} sales; {durability}. {life} Failed: 0 of {outcome.meant:,}. {found}"
-        " Values over time, in order."
+        f" Poisson arrivals, {SALES} sales; {durability}. {life} Failed: 0 of {outcome.meant:,}."
+        f" {found} Values over time, in order."
     )
     command = f"./run bench soak --minutes {asked.minutes:g}"
     return measured(name, command, conditions, _figures(samples, outcome, retained=retained))
