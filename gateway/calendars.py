@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from engine.catalogue import Event, Venue
 from engine.lifecycle import EventStatus
-from gateway.pages import clean, place
+from gateway.phrases import clean, place
 
 
 def ticket_ics(ticket_id: str, tier: str, event: Event, venue: Venue, made: datetime) -> bytes:

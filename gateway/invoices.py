@@ -12,7 +12,8 @@ from fpdf.enums import Align, TableBordersLayout, XPos, YPos
 
 from engine.catalogue import Booking, BookingStatus, Event, Venue, from_ms
 from engine.hiring import Invoice
-from gateway.pages import INK, MARGIN_MM, SHADE, Page, clean, day, minute, place, span
+from gateway.pages import INK, MARGIN_MM, SHADE, Page
+from gateway.phrases import clean, day, minute, place, span
 
 _NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DECIMALS = "BHD IQD JOD KWD LYD OMR TND"

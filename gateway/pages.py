@@ -1,12 +1,9 @@
-"""What all printed pages share: the type, the ink, and how places and times are written."""
+"""What all printed pages share: the type and the ink."""
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from font_roboto import font_files
 from fpdf import FPDF
-
-from engine.catalogue import Venue
 
 INK = (28, 32, 38)
 FAINT = (112, 120, 130)
@@ -49,27 +46,3 @@ def _is_latin(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def clean(text: str) -> str:
-    """On one line, without what no page can show."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def place(venue: Venue) -> str:
-    return ", ".join(part for part in (venue.name, venue.city, venue.country) if part)
-
-
-def day(local: datetime) -> str:
-    return f"{local.day} {local:%B %Y}"
-
-
-def minute(local: datetime) -> str:
-    return f"{day(local)}, {local:%H:%M} ({local.tzname()})"
-
-
-def span(start: datetime, end: datetime, zone: ZoneInfo) -> str:
-    begins, ends = start.astimezone(zone), end.astimezone(zone)
-    if begins.date() == ends.date():
-        return f"{day(begins)}, {begins:%H:%M} to {ends:%H:%M} ({ends.tzname()})"
-    return f"{day(begins)}, {begins:%H:%M} to {minute(ends)}"

@@ -11,7 +11,8 @@ from fpdf.enums import Align, MethodReturnValue, XPos, YPos
 from msgspec import Struct
 
 from engine.catalogue import Event, Venue
-from gateway.pages import MARGIN_MM, Page, clean, day
+from gateway.pages import MARGIN_MM, Page
+from gateway.phrases import clean, day
 from gateway.qr import qr_rows
 
 _CARD_MM = 122

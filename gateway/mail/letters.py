@@ -22,7 +22,7 @@ from engine.outgoing import Mail
 from gateway.calendars import ticket_ics
 from gateway.mail.transport import Letter
 from gateway.mail.words import Words
-from gateway.pages import clean, place
+from gateway.phrases import clean, place
 from gateway.qr import qr_image
 from gateway.ticket_pages import PrintedTicket, event_hours, ticket_pdf
 

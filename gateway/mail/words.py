@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.catalogue import Event, Venue, from_ms
 from engine.outgoing import Mail, MailKind
 from gateway.invoices import money
-from gateway.pages import clean, minute
+from gateway.phrases import clean, minute
 
 _CODE = (
     "Show the code at the entrance, on your phone or printed. It lets one person in, once: "

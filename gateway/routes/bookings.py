@@ -11,14 +11,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import asdict, fields
 
 from engine import ids
-from engine.catalogue import Booking, RefundStatus, Slot, Stored
+from engine.catalogue import Booking, Event, RefundStatus, Slot, Stored, Venue
 from engine.hiring import Addon, Deposit, Invoice
 from engine.projection import Asked
 from engine.rejections import Rejection
 from gateway.bookings import shown
 from gateway.catalogue import Amount, Hours, given, new_id, once, refuse_body, respond
 from gateway.http import Body, answer, decode_bytes, idempotency_key, replayed
-from gateway.invoices import invoice_pdf
 from gateway.media import PDF, chosen
 from gateway.payments.provider import Intent
 from gateway.problems import refused
@@ -151,12 +150,18 @@ async def read_invoice(request: web.Request) -> web.Response:
         return refused(found)
     if media != PDF:
         return answer(found[0])
-    page = await asyncio.to_thread(invoice_pdf, *found, ports.clock.now_ms())
+    page = await asyncio.to_thread(_printed, *found, ports.clock.now_ms())
     headers = {
         "Content-Disposition": f'inline; filename="invoice-{booking_id}.pdf"',
         "Cache-Control": "private, no-store",
     }
     return web.Response(body=page, content_type=PDF, headers=headers)
+
+
+def _printed(invoice: Invoice, booking: Booking, event: Event, venue: Venue, now_ms: int) -> bytes:
+    from gateway.invoices import invoice_pdf  # slow: no start should wait for it
+
+    return invoice_pdf(invoice, booking, event, venue, now_ms)
 
 
 _BOOKING = "/v1/bookings/{booking_id}"

@@ -1,6 +1,7 @@
 """A ticket as pictures and files, for whoever holds it now: they show its token."""
 
 import asyncio
+from datetime import datetime
 
 from aiohttp import web
 
@@ -15,7 +16,6 @@ from gateway.qr import qr_image
 from gateway.rendering import TicketAnswer, sees_token, ticket_answer
 from gateway.routes.tickets import TICKET, find_ticket
 from gateway.routing import HOLDERS, Route, ports_of, principal_of
-from gateway.ticket_pages import PrintedTicket, ticket_pdf
 
 _SVG, _PNG, _PDF, _ICS = "image/svg+xml", "image/png", "application/pdf", "text/calendar"
 _ADMITS = (TicketStatus.VALID, TicketStatus.USED)
@@ -48,9 +48,17 @@ async def pdf(request: web.Request) -> web.Response:
     made = from_ms(ports_of(request).clock.now_ms())
     assert isinstance(told.token, str)
     tier = tier_name(event, told.tier_id)
-    printed = PrintedTicket(told.ticket_id, told.token, tier, told.attendee_name)
-    content = await asyncio.to_thread(ticket_pdf, [printed], event, venue, made)
+    printed = (told.ticket_id, told.token, tier, told.attendee_name)
+    content = await asyncio.to_thread(_printed, printed, event, venue, made)
     return file_answer(content, _PDF, f"{told.ticket_id}.pdf")
+
+
+def _printed(
+    ticket: tuple[str, str, str, str | None], event: Event, venue: Venue, made: datetime
+) -> bytes:
+    from gateway.ticket_pages import PrintedTicket, ticket_pdf  # slow: no start should wait for it
+
+    return ticket_pdf([PrintedTicket(*ticket)], event, venue, made)
 
 
 async def ics(request: web.Request) -> web.Response:

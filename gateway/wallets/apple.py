@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
-from gateway.pages import clean, place
+from gateway.phrases import clean, place
 from gateway.settings import SettingsError
 from gateway.wallets.ticket import WalletTicket
 

@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from msgspec import Struct
 
-from gateway.pages import clean, place
+from gateway.phrases import clean, place
 from gateway.settings import SettingsError
 from gateway.wallets.ticket import WalletTicket
 
