@@ -56,10 +56,7 @@ async def test_what_is_kept_durably_is_durable() -> None:
         assert not world.snapshots.durable
         world.journal.appends.open()
         await hanging
-        await until(lambda: SALE in world.snapshots.durable)
-        kept = world.snapshots.kept(SALE)
-        assert kept is not None
-        assert kept.entities == world.replayed(to_seq=kept.seq)
+        await kept_as_replayed(world)
 
 
 async def test_a_sale_is_kept_durably_though_the_fast_store_is_away(
@@ -90,9 +87,14 @@ async def test_a_draft_dies_with_what_it_was_read_from() -> None:
         await until(lambda: SALE in world.snapshots.durable)
         assert [draft.finished for draft in drafts] == [False, True]
         assert drafts[0].pieces == 2
-        kept = world.snapshots.kept(SALE)
-        assert kept is not None
-        assert kept.entities == world.replayed(to_seq=kept.seq)
+        await kept_as_replayed(world)
+
+
+async def kept_as_replayed(world: World) -> None:
+    await until(lambda: SALE in world.snapshots.durable)
+    kept = world.snapshots.kept(SALE)
+    assert kept is not None
+    assert kept.entities == world.replayed(to_seq=kept.seq)
 
 
 class SlowDraft:
