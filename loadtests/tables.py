@@ -21,7 +21,7 @@ SELECT order_id, event_id, buyer_id, status, cancel_reason, currency, total_mino
 FROM orders
 """
 _ITEMS = "SELECT order_id, position, tier_id, quantity, unit_price_minor FROM order_items"
-_TICKETS = "SELECT order_id, number, event_id, tier_id, token_digest, status FROM tickets"
+_TICKETS = "SELECT order_id, number, event_id, tier_id, token_digest, status FROM ticket_standings"
 _CHECK_INS = """
 SELECT event_id, device_id, nonce, token_digest, order_id, number, result, reason,
     undone_at IS NOT NULL AS undone

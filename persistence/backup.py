@@ -64,7 +64,7 @@ DERIVED = (
         "payments",
         "refunds",
     ),
-    *("tickets", "checkins", "waitlist", "tier_counters", "sale_offsets"),
+    *("tickets", "admissions", "checkins", "waitlist", "tier_counters", "sale_offsets"),
     *("search_changes", "search_documents", "search_sources", "search_followers", "search_words"),
     *("trending_hours", "token_changes", "token_changes_forgotten"),
 )

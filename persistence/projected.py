@@ -92,10 +92,11 @@ TABLES = (
         "ord_",
         ("order_id", "number"),
         (
-            *("event_id", "tier_id", "token_digest", "status", "issued_at", "checked_in_at"),
-            *("transferred_from", "holder_id", "admitted_seq"),
+            *("event_id", "tier_id", "token_digest", "status", "issued_at"),
+            *("transferred_from", "holder_id"),
         ),
     ),
+    Table("admissions", "ord_", ("order_id", "number"), ("checked_in_at", "admitted_seq")),
     Table(
         "checkins",
         None,
@@ -199,6 +200,12 @@ def expected(recount: Recount) -> dict[str, Rows]:
             for order_id, order in orders
             for number, ticket in enumerate(order.tickets)
         },
+        "admissions": {
+            (order_id, number): _admission(ticket)
+            for order_id, order in orders
+            for number, ticket in enumerate(order.tickets)
+            if ticket.used
+        },
         "checkins": {(sale_id, scan.seq): _scan(scan) for scan in recount.scans.values()},
         "waitlist": {
             (entry_id,): _waiter(sale_id, waiter)
@@ -230,10 +237,13 @@ def _item(item: Item) -> tuple[Any, ...]:
 def _ticket(sale_id: str, ticket: Ticket) -> tuple[Any, ...]:
     return (
         *(sale_id, ticket.tier_id, ticket.digest, ticket.status),
-        *(from_ms(ticket.issued_at_ms), _instant(ticket.checked_in_at_ms)),
-        *(ticket.transferred_from, ticket.holder_id),
-        ticket.admitted_by.seq if ticket.admitted_by else None,
+        *(from_ms(ticket.issued_at_ms), ticket.transferred_from, ticket.holder_id),
     )
+
+
+def _admission(ticket: Ticket) -> tuple[Any, ...]:
+    in_by = ticket.admitted_by
+    return _instant(ticket.checked_in_at_ms), in_by.seq if in_by is not None else None
 
 
 def _waiter(sale_id: str, waiter: Waiter) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -35,6 +35,10 @@ ROWS_MAX = 200
 IDLE_S, BUSY_S = 0.05, 0.25
 BUSY_ROWS = 10
 LOCK = 7_308_052_001  # an arbitrary number that is the projector's
+
+# When a ticket came in, and by which of its sale's facts.
+_Admission: TypeAlias = tuple[datetime | None, int | None]
+_OUT: _Admission = (None, None)
 
 Heal = Callable[[asyncpg.Connection, str, Configured], Awaitable[None]]
 
@@ -152,7 +156,8 @@ class Fold:
         self._status: dict[str, tuple[str, str | None, datetime | None]] = {}
         self._refunded: Counter[str] = Counter()
         self._refund_status: dict[str, tuple[RefundStatus, datetime | None, int]] = {}
-        self._ticket_status: dict[tuple[str, int], tuple[str, datetime | None, int | None]] = {}
+        self._admission: dict[tuple[str, int], _Admission | None] = {}
+        self._untold: set[tuple[str, int]] = set()  # whose token has another worth now
         self._in_by: dict[tuple[str, int], tuple[str, ...]] = {}  # by another scan than the last
         self._stands: dict[tuple[str, str, str], bool] = {}
         self._held: Counter[tuple[str, str]] = Counter()
@@ -167,8 +172,11 @@ class Fold:
         tables["status"] = [(key, *change) for key, change in self._status.items()]
         tables["settled"] = [(key, *change) for key, change in self._refund_status.items()]
         tables["refunded"] = list(self._refunded.items())
-        tables["ticket"] = [(*key, *change) for key, change in self._ticket_status.items()]
-        tables["settled_tickets"] = [(*key, *scan) for key, scan in self._in_by.items()]
+        admissions = self._admission.items()
+        tables["admitted"] = [(*key, *now) for key, now in admissions if now is not None]
+        tables["not_admitted"] = [key for key, now in admissions if now is None]
+        tables["settled_admissions"] = [(*key, *scan) for key, scan in self._in_by.items()]
+        tables["untold"] = list(self._untold)
         tables["settled_scans"] = [(*key, stands) for key, stands in self._stands.items()]
         tables["counters"] = [
             (*key, self._held[key], self._sold[key]) for key in {**self._held, **self._sold}
@@ -231,8 +239,7 @@ class Fold:
             case f.AdmissionUndone():
                 undone = (event_id, fact.device_id, fact.nonce, at, fact.undone_by)
                 self._tables["undone"].append(undone)
-                status = TicketStatus.USED if fact.used else TicketStatus.VALID
-                self._stand(fact.order_id, fact.number, (status, None, None))
+                self._stand(fact.order_id, fact.number, _OUT if fact.used else None)
             case _:
                 self._configured(event_id, fact)
 
@@ -353,29 +360,31 @@ class Fold:
             return
         if offline is not None and offline.settled is not None:
             self._settled(entry, fact.order_id, fact.number, offline.settled)
+        elif fact.result is f.ScanResult.ADMIT and offline is not None:
+            self._stand(fact.order_id, fact.number, (_instant(offline.at_ms), entry.seq))
         elif fact.result is f.ScanResult.ADMIT:
-            admitted_at = _instant(offline.at_ms) if offline else at
-            self._stand(fact.order_id, fact.number, (TicketStatus.USED, admitted_at, entry.seq))
+            self._stand(fact.order_id, fact.number, (at, entry.seq))
+            self._untold.discard((fact.order_id, fact.number))
+            worth = (entry.sale_id, fact.token_digest, fact.tier_id, TicketStatus.USED)
+            self._tables["token_changes"].append(worth)
         elif fact.result is f.ScanResult.EXIT and fact.checked_in_at_ms is not None:
-            self._stand(fact.order_id, fact.number, (TicketStatus.USED, None, None))
+            self._stand(fact.order_id, fact.number, _OUT)
 
     def _settled(self, entry: f.Entry, order_id: str, number: int, settled: Settled) -> None:
         for keys, stands in ((settled.falls, False), (settled.stands, True)):
             for key in keys:
                 device_id, _, nonce = key.partition(SCAN_MARK)
                 self._stands[entry.sale_id, device_id, nonce] = stands
-        status = TicketStatus.USED if settled.used else TicketStatus.VALID
         at_ms, in_by = settled.admitted_at_ms, settled.admitted_by
         admitted_at = _instant(at_ms) if at_ms is not None else None
-        self._stand(order_id, number, (status, admitted_at, None))
+        self._stand(order_id, number, (admitted_at, None) if settled.used else None)
         if in_by is not None:
             device_id, _, nonce = in_by.partition(SCAN_MARK)
             self._in_by[order_id, number] = (entry.sale_id, device_id, nonce)
 
-    def _stand(
-        self, order_id: str, number: int, how: tuple[str, datetime | None, int | None]
-    ) -> None:
-        self._ticket_status[order_id, number] = how
+    def _stand(self, order_id: str, number: int, admission: _Admission | None) -> None:
+        self._admission[order_id, number] = admission
+        self._untold.add((order_id, number))
         self._in_by.pop((order_id, number), None)
 
     def _configured(self, event_id: str, fact: Configured) -> None:

@@ -26,6 +26,7 @@ COPIED: dict[str, tuple[str, ...]] = {
         *("tier_id", "gate", "result", "reason", "override_reason", "scanned_at", "decided_at"),
         *("outcome", "told", "corrected_at", "contested", "leaving", "visit"),
     ),
+    "token_changes": ("event_id", "token_digest", "tier_id", "status"),
 }
 
 # Changes, whose columns come as arrays.
@@ -48,6 +49,16 @@ STATEMENTS: dict[str, str] = {
               ORDER BY payment_id, n DESC) t
         WHERE payments.payment_id = t.payment_id
         """,
+    "admitted": """
+        INSERT INTO admissions (order_id, number, checked_in_at, admitted_seq)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::bigint[])
+        ON CONFLICT (order_id, number) DO UPDATE
+        SET checked_in_at = excluded.checked_in_at, admitted_seq = excluded.admitted_seq
+        """,
+    "not_admitted": """
+        DELETE FROM admissions USING unnest($1::text[], $2::int[]) AS t (order_id, number)
+        WHERE admissions.order_id = t.order_id AND admissions.number = t.number
+        """,
     "tokens": """
         UPDATE tickets SET token_digest = t.digest
         FROM (SELECT DISTINCT ON (order_id, number) order_id, number, digest
@@ -69,14 +80,6 @@ STATEMENTS: dict[str, str] = {
         FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
             AS t (order_id, status, reason, confirmed)
         WHERE orders.order_id = t.order_id
-        """,
-    "ticket": """
-        UPDATE tickets SET checked_in_at = t.checked_in, admitted_seq = t.admitted_seq,
-            status = CASE WHEN tickets.status IN ('CANCELLED', 'TRANSFERRED')
-                THEN tickets.status ELSE t.status END
-        FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::bigint[])
-            AS t (order_id, number, status, checked_in, admitted_seq)
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
         """,
     **transfers.STATEMENTS,
     "dead": """
@@ -120,12 +123,19 @@ STATEMENTS: dict[str, str] = {
         WHERE checkins.event_id = t.event_id AND checkins.device_id = t.device_id
           AND checkins.nonce = t.nonce
         """,
-    "settled_tickets": """
-        UPDATE tickets SET admitted_seq = c.seq
+    "settled_admissions": """
+        UPDATE admissions SET admitted_seq = c.seq
         FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[])
             AS t (order_id, number, event_id, device_id, nonce)
             JOIN checkins c USING (event_id, device_id, nonce)
-        WHERE tickets.order_id = t.order_id AND tickets.number = t.number
+        WHERE admissions.order_id = t.order_id AND admissions.number = t.number
+        """,
+    "untold": """
+        INSERT INTO token_changes (event_id, token_digest, tier_id, status)
+        SELECT s.event_id, s.token_digest, s.tier_id, s.worth
+        FROM unnest($1::text[], $2::int[]) AS t (order_id, number)
+            JOIN ticket_standings s USING (order_id, number)
+        WHERE s.status IN ('VALID', 'USED')
         """,
     "undone": """
         UPDATE checkins SET undone_at = t.at, undone_by = t.by

@@ -54,7 +54,7 @@ _DISAGREES = """(c.outcome = 'conflict' OR c.contested OR c.displaced)
 _CONFLICTS = f"""
 SELECT c.seq, c.device_id, c.nonce, c.order_id, c.number, c.tier_id, c.gate, c.contested,
     c.scanned_at, c.corrected_at, c.decided_at, a.device_id, a.nonce, a.gate, t.checked_in_at
-FROM checkins c JOIN tickets t USING (order_id, number)
+FROM checkins c JOIN ticket_standings t USING (order_id, number)
     LEFT JOIN checkins a ON a.event_id = c.event_id AND a.seq = t.admitted_seq
 WHERE c.event_id = $1 AND c.seq > $2 AND {_DISAGREES} AND NOT c.visit
   AND (c.contested OR a.device_id IS NULL OR a.device_id <> c.device_id)
@@ -212,7 +212,8 @@ class Projections:
             rows = await connection.fetch(
                 "SELECT t.order_id, t.number, o.buyer_id, t.tier_id, coalesce(r.name, ''),"
                 " t.status, t.issued_at, t.checked_in_at, o.sealed, t.sealed"
-                " FROM tickets t JOIN orders o USING (order_id) LEFT JOIN tiers r USING (tier_id)"
+                " FROM ticket_standings t JOIN orders o USING (order_id)"
+                " LEFT JOIN tiers r USING (tier_id)"
                 " WHERE t.order_id >= $1 AND t.order_id < $2 AND (t.order_id, t.number) > ($3, $4)"
                 " ORDER BY t.order_id, t.number LIMIT $5",
                 *ids.range_of("ord_", event_id),

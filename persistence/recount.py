@@ -30,11 +30,16 @@ class Ticket(Struct, gc=False):
     digest: bytes
     issued_at_ms: int
     status: TicketStatus = TicketStatus.VALID
+    used: bool = False
     checked_in_at_ms: int | None = None
     admitted_by: Scan | None = None
     visits: list[Scan] = []
     transferred_from: int | None = None
     holder_id: str | None = None
+
+    @property
+    def shown(self) -> TicketStatus:
+        return TicketStatus.USED if self.used and self.status is TicketStatus.VALID else self.status
 
 
 class Order(Struct):
@@ -302,7 +307,7 @@ class Recount:
     def _transferred(self, fact: f.TicketTransferred, entry: f.Entry) -> None:
         tickets = self.orders[fact.order_id].tickets
         old = tickets[fact.number]
-        if old.status is not TicketStatus.VALID or old.transferred_from is not None:
+        if old.shown is not TicketStatus.VALID or old.transferred_from is not None:
             self._say(f"ticket {fact.number} of {fact.order_id} can't be transferred", entry)
         if len(tickets) != fact.new_number:
             self._say(f"{fact.order_id} has {len(tickets)} tickets before it", entry)
@@ -343,8 +348,7 @@ class Recount:
         self.admitted += in_by is None
         ticket.admitted_by = scan
         ticket.checked_in_at_ms = fact.offline.at_ms if fact.offline else entry.at_ms
-        if ticket.status is TicketStatus.VALID:
-            ticket.status = TicketStatus.USED
+        ticket.used = True
 
     def _undone(self, fact: f.AdmissionUndone, entry: f.Entry) -> None:
         self.scans[fact.device_id, fact.nonce].undone = (entry.at_ms, fact.undone_by)
@@ -358,9 +362,7 @@ class Recount:
                 v for v in ticket.visits if v.fact.leaving or stay_of(v, ticket.visits) < last
             ]
         ticket.checked_in_at_ms = ticket.admitted_by = None
-        before = any(not visit.fact.leaving for visit in ticket.visits)
-        if ticket.status is TicketStatus.USED and not before:
-            ticket.status = TicketStatus.VALID
+        ticket.used = any(not visit.fact.leaving for visit in ticket.visits)
 
     def _settle(self, ticket: Ticket) -> None:
         """One more visit of a ticket that may come back: all of them anew."""
@@ -375,8 +377,7 @@ class Recount:
         now_in = standing.get(sum(visit.fact.leaving for visit in ticket.visits))
         ticket.admitted_by = now_in
         ticket.checked_in_at_ms = now_in.place[0] if now_in is not None else None
-        if standing and ticket.status is TicketStatus.VALID:
-            ticket.status = TicketStatus.USED
+        ticket.used = ticket.used or bool(standing)
 
     def _ticket(self, order_id: str | None, number: int | None) -> Ticket:
         if order_id is None or number is None:

@@ -43,7 +43,7 @@ def differences(recount: Recount, state: State) -> list[str]:
 
 
 def _order(order: Order) -> tuple[Any, ...]:
-    tickets = [(t.digest, t.status, t.checked_in_at_ms) for t in order.tickets]
+    tickets = [(t.digest, t.shown, t.checked_in_at_ms) for t in order.tickets]
     return (
         *(order.placed.items, order.status, order.cancel_reason, order.confirmed_at_ms),
         *(order.paid_by, order.refunded_minor, tickets),

@@ -17,7 +17,6 @@ _ROW = """'["' || encode(token_digest, 'hex') || '",' || t.place - 1 || ',"' || 
 _TIERS = "unnest($2::text[]) WITH ORDINALITY AS t (tier_id, place)"
 _ROWS = f"string_agg({_ROW}, ',')"  # to sort a hundred thousand takes half as long again
 _LIST = f"convert_to('[' || coalesce({_ROWS}, '') || ']', 'UTF8')"
-_WORTH = "token_worth(status, checked_in_at)"
 _AS_OF = """
 SELECT life, forgotten, greatest(forgotten, newest) AS change, seq
 FROM token_changes_life,
@@ -29,7 +28,7 @@ FROM token_changes_life,
 # One statement, one look: the list is as of the fact that stands beside it.
 _ALL = f"""
 SELECT life, change, seq,
-    (SELECT {_LIST % _WORTH} FROM tickets JOIN {_TIERS} USING (tier_id)
+    (SELECT {_LIST % "worth"} FROM ticket_standings JOIN {_TIERS} USING (tier_id)
      WHERE order_id >= $3 AND order_id < $4) AS tickets
 FROM ({_AS_OF}) AS as_of
 """

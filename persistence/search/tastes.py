@@ -16,13 +16,14 @@ ORDERS_MAX = 200  # the newest
 DAY_S = 86_400
 
 _ATTENDED = """
-SELECT events.category, max(tickets.checked_in_at) AS at
+SELECT events.category, max(checked_in_at) AS at
 FROM (
     SELECT order_id, event_id FROM orders WHERE buyer_id = $1 AND status = 'CONFIRMED'
     ORDER BY placed_at DESC LIMIT $3
 ) AS bought
-JOIN tickets USING (order_id) JOIN events ON events.event_id = bought.event_id
-WHERE tickets.status = 'USED' AND tickets.checked_in_at <= $2
+JOIN ticket_standings AS ticket USING (order_id)
+JOIN events ON events.event_id = bought.event_id
+WHERE ticket.status = 'USED' AND ticket.checked_in_at <= $2
 GROUP BY events.event_id, events.category
 """
 
