@@ -79,8 +79,11 @@ class Actor:
         self.unkept = None
         if loaded_from is not None and loaded_from.incremental:
             self.saved = (loaded_from.epoch, loaded_from.seq)
-        elif loaded_from is not None:
+            return
+        if loaded_from is not None:
             self.kept_seq = loaded_from.seq
+        if not self.unknown:
+            state.touched.clear()  # all will be sent, and is listed by and by
             self.save_anew()
 
     def handle(self, command: Command, clock_ms: int) -> tuple[list[Entry], Reply]:
