@@ -26,6 +26,7 @@ from persistence import transfers
 from persistence.alone import alone
 from persistence.journal import decode
 from persistence.outgoing.feeding import feed
+from persistence.priority import share_priority
 from persistence.projector_statements import COPIED, STATEMENTS
 from persistence.transactions import Connection
 from persistence.waitlists import Row, WaitlistFold, known
@@ -65,15 +66,14 @@ ON CONFLICT (shard_id) DO UPDATE SET seq = excluded.seq
 
 async def project(dsn: str, heal: Heal) -> None:
     """For ever, one process at a time."""
+
+    async def work(connection: asyncpg.Connection) -> None:
+        share_priority(dsn, connection)
+        await Projector(connection, heal).run()
+
     # What it writes can be made again, and its offset goes with it: it need not wait for the disk,
     # nor have the journal wait for it there.
-    await alone(
-        dsn,
-        "projector",
-        LOCK,
-        lambda connection: Projector(connection, heal).run(),
-        synchronous_commit="off",
-    )
+    await alone(dsn, "projector", LOCK, work, synchronous_commit="off")
 
 
 class Projector:

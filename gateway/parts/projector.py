@@ -14,7 +14,7 @@ from persistence.search.feeder import feed
 from persistence.search.trending import feed_trends
 from persistence.streams import connect
 
-_NICENESS = 5  # selling goes first
+_NICENESS = 10  # selling goes first
 
 
 def start_projector(process: Process) -> None:
