@@ -11,10 +11,11 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import asyncpg
@@ -53,7 +54,14 @@ def main() -> None:
 @click.option("--port", type=int, help="Port; 0 picks a free one (STAMPEDE_HTTP_PORT).")
 @click.option("--gateways", type=click.IntRange(1, 64), help="Processes for HTTP alone.")
 @click.option("--engines", type=click.IntRange(1, 64), help="Processes that own sales alone.")
-def up(host: str | None, port: int | None, gateways: int | None, engines: int | None) -> None:
+@click.option("--own-cores", is_flag=True, help="A core for each of these; what else runs shares.")
+def up(
+    host: str | None,
+    port: int | None,
+    gateways: int | None,
+    engines: int | None,
+    own_cores: bool,
+) -> None:
     """Serve until SIGINT or SIGTERM, with embedded servers where no URLs are set.
 
     One process is gateway and engine both, unless --gateways or --engines sets them apart.
@@ -62,7 +70,7 @@ def up(host: str | None, port: int | None, gateways: int | None, engines: int | 
     environment = {**os.environ, **{name: value for name, value in given.items() if value}}
     apart = gateways is not None or engines is not None
     counts = {"gateway": gateways or 1, "engine": engines or 1} if apart else {}
-    _or_one_line(partial(_up, counts=counts), environment)
+    _or_one_line(partial(_up, counts=counts, own_cores=own_cores), environment)
 
 
 @main.command()
@@ -71,6 +79,7 @@ def up(host: str | None, port: int | None, gateways: int | None, engines: int | 
     "--name", help="Its name among the nodes, the host's by default (STAMPEDE_NODE_NAME)."
 )
 @click.option("--ops-port", help="Port of its health and metrics alone (STAMPEDE_OPS_PORT).")
+@click.option("--core", type=int, hidden=True)
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--life-fd", type=int, hidden=True)
@@ -78,11 +87,14 @@ def node(
     roles: tuple[str, ...],
     name: str | None,
     ops_port: str | None,
+    core: int | None,
     listen_fd: int | None,
     ready_fd: int | None,
     life_fd: int | None,
 ) -> None:
     """Run one process against the servers that DATABASE_URL and REDIS_URL name."""
+    if core is not None:
+        os.sched_setaffinity(0, [core])
 
     async def run(environment: Mapping[str, str]) -> None:
         from gateway.node import Fds  # while the servers start
@@ -304,14 +316,15 @@ def _or_one_line(
         sys.exit(exit_code)
 
 
-async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None:
+async def _up(environment: Mapping[str, str], counts: Mapping[str, int], own_cores: bool) -> None:
     settings = read(environment)
+    cores = launcher.set_apart(sum(counts.values()) or 1) if own_cores else []
     configure_logging(settings.log == "on")
     launcher.allow_many_connections()
     listening = launcher.listen(settings.http_host, settings.http_port)
     # On a database that others share, a node's name says on which machine it lives.
     prefix = f"{socket.gethostname()}/" if settings.database_url is not None else ""
-    nodes = _nodes(counts, prefix, listening.fileno())
+    nodes = _nodes(counts, prefix, listening.fileno(), iter(cores))
     async with _servers(settings) as (starting, servers), AsyncExitStack() as stack:
         for node in nodes:
             stack.push_async_callback(node.stop)
@@ -325,19 +338,25 @@ async def _up(environment: Mapping[str, str], counts: Mapping[str, int]) -> None
         await launcher.run(nodes, servers, {**wiring, **given}, ready)
 
 
-def _nodes(counts: Mapping[str, int], prefix: str, listen_fd: int) -> list[Node]:
-    """`counts` by role; empty: one process for HTTP and sales."""
+def _nodes(
+    counts: Mapping[str, int], prefix: str, listen_fd: int, cores: Iterator[int]
+) -> list[Node]:
+    """`counts` by role; empty: one process for HTTP and sales. `cores`: one for each of them."""
     nodes = [Node("projector", ["--role=projector"], [])]
     if not counts:
-        arguments = ["--role=gateway", "--role=engine", f"--listen-fd={listen_fd}"]
+        arguments = ["--role=gateway", "--role=engine", f"--listen-fd={listen_fd}", *_own(cores)]
         return [Node(f"{prefix}node-1", arguments, [listen_fd]), *nodes]
     for role, count in counts.items():
         shared = {"gateway": [listen_fd]}.get(role, [])
         listening = [f"--listen-fd={fd}" for fd in shared]
         for number in range(1, count + 1):
-            arguments = [f"--role={role}", "--ops-port=0", *listening]
+            arguments = [f"--role={role}", "--ops-port=0", *listening, *_own(cores)]
             nodes.append(Node(f"{prefix}{role}-{number}", arguments, shared))
     return nodes
+
+
+def _own(cores: Iterator[int]) -> list[str]:
+    return [f"--core={core}" for core in islice(cores, 1)]
 
 
 @asynccontextmanager

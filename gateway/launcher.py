@@ -53,6 +53,22 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def set_apart(count: int) -> list[int]:
+    """So many cores, which neither this process uses from now on nor what it starts.
+
+    Raises LaunchError where no core would be left, or the system knows nothing of such things.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise LaunchError("--own-cores: this system does not let processes choose their cores")
+    cores = sorted(os.sched_getaffinity(0))
+    own, rest = cores[:count], cores[count:]
+    if not rest:
+        needed = f"{count} for who sells and one for all else"
+        raise LaunchError(f"--own-cores: {count + 1} cores are needed, {needed}; have {len(cores)}")
+    os.sched_setaffinity(0, rest)
+    return own
+
+
 class Node:
     """One process, kept alive.
 

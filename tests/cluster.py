@@ -178,7 +178,7 @@ class Cluster:
     async def postgres_pids(self) -> list[int]:
         """The server's own processes and everybody's sessions."""
         postmaster = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
-        return [postmaster, *_children(postmaster)]
+        return [postmaster, *children(postmaster)]
 
     async def redis_pid(self) -> int:
         async with Redis.from_url(self.redis_url) as client:
@@ -186,7 +186,7 @@ class Cluster:
             return pid
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

@@ -12,10 +12,10 @@ from tests.server import running
 from tests.shop import Shop
 
 
-def _up(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def _up(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     clean = {n: v for n, v in os.environ.items() if not n.startswith("STAMPEDE_")}
     return subprocess.run(
-        [sys.executable, "-m", "gateway", "up"],
+        [sys.executable, "-m", "gateway", "up", *arguments],
         env={**clean, "STAMPEDE_DATA_DIR": str(folder), "STAMPEDE_HTTP_PORT": "0", **settings},
         capture_output=True,
         text=True,
@@ -44,6 +44,14 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         told = _up(tmp_path / "data", STAMPEDE_HTTP_PORT=str(port))
     assert f"127.0.0.1:{port}" in _one_line(told)
+    assert not (tmp_path / "data").exists()
+
+
+def test_more_cores_than_there_are_is_told(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    line = _one_line(_up(tmp_path / "data", "--own-cores", f"--engines={cores}"))
+    assert line.endswith(f"have {cores}")
+    assert f"{cores + 2} cores are needed" in line
     assert not (tmp_path / "data").exists()
 
 
