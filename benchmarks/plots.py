@@ -9,7 +9,8 @@ from benchmarks import picture
 from benchmarks.results import FOLDER, Measurement
 
 PLOTS = FOLDER / "plots"
-WAYS, CURVE, STEADY = "every other way", "steady, as the load rises", "steady, at 70 % of the most"
+WAYS, CURVE = "every other way", "steady, as the load rises"
+STEADY = "steady, at 70 % of the most, on a core of its own"
 _AT = re.compile(r"at (\d+)%: (asked|p50|p99|p99\.9)")
 
 Medians = dict[str, float]
@@ -76,7 +77,11 @@ def _steady(measurement: Measurement) -> dict[str, str]:
         for what, value in _medians(measurement).items()
         if what.rsplit(": ", 1)[-1] in {"p50", "p99", "p99.9"}
     }
-    return {"steady": picture.bars("Latency at 70 % of the most", "ms", latencies)}
+    return {
+        "steady": picture.bars(
+            "Latency at 70 % of the most, who sells on its own core", "ms", latencies
+        )
+    }
 
 
 def _soak(measurement: Measurement) -> dict[str, str]:

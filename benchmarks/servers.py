@@ -163,6 +163,20 @@ async def stampede(*arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
 
 
 @asynccontextmanager
+async def stampede_on_its_own_core() -> AsyncIterator[Endpoint]:
+    """Who sells has a core for itself. We keep off it, too, and so does what we start meanwhile: as
+    if buyers, Postgres and the projector were on other machines, but for the one core they share.
+    """
+    before = os.sched_getaffinity(0)
+    async with stampede("--own-cores") as server:
+        os.sched_setaffinity(0, os.sched_getaffinity(server.pid))
+        try:
+            yield server
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+@asynccontextmanager
 async def stampede_on(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Endpoint]:
     """On what is in the folder; `settings` by their names without the prefix, or in capitals."""
     data = folder / "data"

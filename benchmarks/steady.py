@@ -1,10 +1,12 @@
 """Below the most: what reservations and check-ins take at a steady rate, from their intended start.
 
 First the most that a closed loop gets; then an open loop at shares of it, each load level once a
-round. Projector and snapshots run, as always.
+round. Projector and snapshots run, as always. Who sells has a core of its own, as `up --own-cores`
+gives it, or shares all cores with all else, who asks included.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from msgspec import Struct
 
@@ -12,7 +14,7 @@ from benchmarks import stage
 from benchmarks.asked import Asked
 from benchmarks.open_loop import CONNECTIONS, LATE_S, PROCESSES, Outcome, Stream, drive
 from benchmarks.results import Figure, Measurement, measured
-from benchmarks.servers import Endpoint, stampede
+from benchmarks.servers import Endpoint, stampede, stampede_on_its_own_core
 from benchmarks.turns import Side, in_turns, median_per_second
 
 STEADY = 0.7
@@ -29,9 +31,19 @@ class Level(Struct):
 
 
 async def steady(asked: Asked) -> list[Measurement]:
-    """At STEADY of the most, each by itself and then both at once."""
+    """At STEADY of the most, reservations and check-ins in turns."""
+    own_core = stampede_on_its_own_core()
+    return [
+        await _steady(asked, own_core, "steady, at 70 % of the most, on a core of its own"),
+        await _steady(asked, stampede(), "steady, at 70 % of the most, all cores shared"),
+    ]
+
+
+async def _steady(
+    asked: Asked, serving: AbstractAsyncContextManager[Endpoint], name: str
+) -> Measurement:
     rounds = asked.rounds_or(5)
-    async with stampede() as ours:
+    async with serving as ours:
         sale, door = stage.event_on_sale(ours), stage.event_on_sale(ours, price=0)
         await stage.settle(ours)
         most_orders = await most_reservations(ours, sale, asked)
@@ -63,12 +75,12 @@ async def steady(asked: Asked) -> list[Measurement]:
             f" {await stage.durability(ours.dsn)}, its log grown before;"
             " logs, metrics, snapshots and projector on."
         )
-        return [measured("steady, at 70 % of the most", "./run bench steady", conditions, figures)]
+        return measured(name, "./run bench steady", conditions, figures)
 
 
 async def curve(asked: Asked) -> list[Measurement]:
     """Throughput against latency, as the load of reservations rises."""
-    async with stampede() as ours:
+    async with stampede_on_its_own_core() as ours:
         sale = stage.event_on_sale(ours)
         await stage.settle(ours)
         most = await most_reservations(ours, sale, asked)
@@ -82,7 +94,8 @@ async def curve(asked: Asked) -> list[Measurement]:
             figures += _figures(f"at {share:.0%}", of_it)
         conditions = (
             f"Reservations at shares of the most that {asked.in_flight} in flight got (median of"
-            f" {TRIALS}), open loop, Poisson arrivals, {asked.seconds:g} s each. {_generator()}"
+            f" {TRIALS}), open loop, Poisson arrivals, {asked.seconds:g} s each. Who sells has a core of its own."
+            f" {_generator()}"
             f" {await stage.durability(ours.dsn)}, its log grown before;"
             " logs, metrics, snapshots and projector on."
         )
@@ -122,5 +135,5 @@ def _figures(what: str, levels: Sequence[Level]) -> list[Figure]:
 def _generator() -> str:
     return (
         f"Latencies from the intended start; {PROCESSES} generating processes of {CONNECTIONS}"
-        f" connections on the same cores, `late`: sent more than {LATE_S * 1000:g} ms after it."
+        f" connections on the same machine, `late`: sent more than {LATE_S * 1000:g} ms after it."
     )
