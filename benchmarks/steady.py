@@ -93,9 +93,9 @@ async def curve(asked: Asked) -> list[Measurement]:
         for share, of_it in levels.items():
             figures += _figures(f"at {share:.0%}", of_it)
         conditions = (
-            f"Reservations at shares of the most that {asked.in_flight} in flight got (median of"
-            f" {TRIALS}), open loop, Poisson arrivals, {asked.seconds:g} s each. Who sells has a core of its own."
-            f" {_generator()}"
+            "Who sells has a core of its own. Reservations at shares of the most that"
+            f" {asked.in_flight} in flight got (median of {TRIALS}), open loop, Poisson arrivals,"
+            f" {asked.seconds:g} s each. {_generator()}"
             f" {await stage.durability(ours.dsn)}, its log grown before;"
             " logs, metrics, snapshots and projector on."
         )
