@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.order import Order, OrderStatus
+from engine.parted import PartedDict
 
 _T = TypeVar("_T")
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -34,8 +35,8 @@ class Orders(Mapping[str, Order]):
     """By their ids. To look one up is to read it."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, Order | bytes] = {}
-        self._awake: dict[str, Order] = {}  # those of them that are not packed
+        self._by_id: PartedDict[Order | bytes] = PartedDict()
+        self._stirred: dict[str, Order] = {}  # of those that are not packed, what may rest
         self._read: Order | None = None  # unpacked last, and packed still
 
     def __getitem__(self, order_id: str) -> Order:
@@ -61,6 +62,10 @@ class Orders(Mapping[str, Order]):
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def listed(self) -> Iterator[str]:
+        """The ids, as of a `PartedDict`."""
+        return self._by_id.listed()
+
     def _unpacked(self, order_id: str, packed: bytes) -> Order:
         """Of what is read to be changed next, the second unpacking is spared."""
         order = self._read
@@ -77,27 +82,30 @@ class Orders(Mapping[str, Order]):
         return _decode_standing(found).status if isinstance(found, bytes) else found.status
 
     def pending(self, order_id: str) -> bool:
-        found = self._awake.get(order_id)
-        return found is not None and found.status is OrderStatus.PENDING
+        found = self._by_id.get(order_id)
+        return isinstance(found, Order) and found.status is OrderStatus.PENDING
 
     def change(self, order_id: str) -> Order:
         found = self._by_id[order_id]
         if isinstance(found, bytes):
-            found = self._by_id[order_id] = self._awake[order_id] = self._unpacked(order_id, found)
+            found = self._by_id[order_id] = self._unpacked(order_id, found)
             self._read = None
+        self._stirred[order_id] = found
         return found
 
     def add(self, order: Order) -> None:
-        self._by_id[order.order_id] = self._awake[order.order_id] = order
+        self._by_id[order.order_id] = order
+        if order.status is not OrderStatus.PENDING:
+            self._stirred[order.order_id] = order
         self._read = None
 
     def add_packed(self, packed: Mapping[str, bytes]) -> None:
         """What `pack` has made of orders; those that are pending are to be added unpacked, too."""
-        self._by_id.update(packed)
+        self._by_id.add(packed)
 
     def remove(self, order_id: str) -> Order:
         order = self.change(order_id)
-        del self._by_id[order_id], self._awake[order_id]
+        del self._by_id[order_id], self._stirred[order_id]
         return order
 
     def packed(self, order_id: str) -> bytes | None:
@@ -105,20 +113,18 @@ class Orders(Mapping[str, Order]):
         found = self._by_id.get(order_id)
         if isinstance(found, Order):
             packed = pack(found)
-            self._rest(found, packed)
+            self._stirred.pop(order_id, None)
+            if found.status is not OrderStatus.PENDING:
+                self._by_id[order_id] = packed
             return packed
         return found
 
     def rest(self) -> None:
         """Pack what can be, where no snapshot is taken."""
-        for order in list(self._awake.values()):
+        for order in self._stirred.values():
             if order.status is not OrderStatus.PENDING:
-                self._rest(order, pack(order))
-
-    def _rest(self, order: Order, packed: bytes) -> None:
-        if order.status is not OrderStatus.PENDING:
-            self._by_id[order.order_id] = packed
-            del self._awake[order.order_id]
+                self._by_id[order.order_id] = pack(order)
+        self._stirred.clear()
 
 
 def pack(order: Order) -> bytes:

@@ -69,13 +69,12 @@ def changes(state: State, names: Iterable[str]) -> Iterator[tuple[str, bytes | N
 
 
 def names(state: State) -> Iterator[str]:
-    """Of all entities. Each kind is listed when it is come to, so the sale may go on meanwhile: who
-    goes through it at leisure looks again at what was touched. (In tuples, which the collector does
-    not go through again.)
+    """Of all entities. They are listed when they are come to, so the sale may go on meanwhile: who
+    goes through it at leisure looks again at what was touched.
     """
     yield HEADER
-    yield from tuple(state.order_by_id)
-    yield from tuple(state.scan_by_key)
+    yield from state.order_by_id.listed()
+    yield from state.scan_by_key.listed()
     yield from (key_name(used.key.digest) for used in state.lone_keys)
     yield from tuple(state.promo_by_id)
     yield from tuple(state.waitlist.entry_by_id)

@@ -18,6 +18,7 @@ from engine.digests import Digests
 from engine.keys import KeysByAge, LoneKeys, UsedKey
 from engine.order import LIVE, Order, OrderView, may_use
 from engine.orders import Orders
+from engine.parted import PartedDict
 from engine.promo import Promo
 from engine.rejections import Reason, Rejection
 from engine.scan import Doors, Scan
@@ -99,7 +100,7 @@ class State:
     def __init__(self, header: Header) -> None:
         self.header = header
         self.order_by_id = Orders()
-        self.scan_by_key: dict[str, Scan] = {}
+        self.scan_by_key: PartedDict[Scan] = PartedDict()
         self.told_by_ticket: dict[str, tuple[str, ...]] = {}  # devices that let it in offline
         self.tokens = Digests(header.sale_id)
         self.keys = Digests(header.sale_id)

@@ -364,7 +364,7 @@ class Fold:
             self._stand(fact.order_id, fact.number, (_instant(offline.at_ms), entry.seq))
         elif fact.result is f.ScanResult.ADMIT:
             self._stand(fact.order_id, fact.number, (at, entry.seq))
-            self._untold.discard((fact.order_id, fact.number))
+            self._untold.discard((fact.order_id, fact.number))  # what is told, the fact has
             worth = (entry.sale_id, fact.token_digest, fact.tier_id, TicketStatus.USED)
             self._tables["token_changes"].append(worth)
         elif fact.result is f.ScanResult.EXIT and fact.checked_in_at_ms is not None:

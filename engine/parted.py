@@ -1,0 +1,60 @@
+"""A dict in parts: what grows without a stop costs no long one.
+
+A dict that is full copies itself into a larger one: 20 ms at 350,000 entries, a quarter of a second
+at 1.4 million, and nothing else happens meanwhile. Sixteen parts fill up one by one, each a
+sixteenth as long. An entry's part is told by the last character of its key: ids and nonces end
+alike seldom, and if they do, it is a dict as any other.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TypeVar, overload
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+
+class PartedDict(MutableMapping[str, _T]):
+    """Keys have one character at least. In no order."""
+
+    def __init__(self) -> None:
+        self._parts: defaultdict[str, dict[str, _T]] = defaultdict(dict)
+
+    def __getitem__(self, key: str) -> _T:
+        return self._parts[key[-1]][key]
+
+    def __setitem__(self, key: str, value: _T) -> None:
+        self._parts[key[-1]][key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._parts[key[-1]][key]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key in self._parts[key[-1]]
+
+    @overload
+    def get(self, key: str, default: None = None, /) -> _T | None: ...
+    @overload
+    def get(self, key: str, default: _T | _D, /) -> _T | _D: ...
+    def get(self, key: str, default: object = None, /) -> object:
+        return self._parts[key[-1]].get(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        for part in tuple(self._parts.values()):  # to ask for a key may make one
+            yield from part
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts.values()))
+
+    def add(self, entries: Mapping[str, _T]) -> None:
+        """As `update` does, and quicker."""
+        parts = self._parts
+        for key, value in entries.items():
+            parts[key[-1]][key] = value
+
+    def listed(self) -> Iterator[str]:
+        """The keys, a part's when it is come to: all may change meanwhile, and what stays is told.
+        (In tuples, which the collector does not go through again.)
+        """
+        for end in tuple(self._parts):
+            yield from tuple(self._parts[end])
