@@ -1,8 +1,8 @@
 """Stands first on the PYTHONPATH of a server under measurement, and looks at its loop each
 millisecond: how much CPU its thread had since the last look is what the loop did at a stretch. That
-may be many callbacks: all that has come is read before anything else. So the longest are timed, too.
+may be many callbacks: all that has come is read before anything else. So they are timed, too.
 
-The most of each, in ms, is in a file of the process in the folder that BENCH_STEPS names, from
+The most of both, in ms, is in a file of the process in the folder that BENCH_STEPS names, from
 BENCH_STEPS_FROM_S after the start on, so that loading and warming up are no part of it.
 """
 
