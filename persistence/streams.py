@@ -122,6 +122,7 @@ class RedisStreams:
         except (RedisError, OSError) as error:
             heed_cancellation(error)
             raise MailboxUnavailable from error
+        heed_cancellation()  # as in `answers`
         return [self._parcel(entry_id, fields) for _, rows in found for entry_id, fields in rows]
 
     def _parcel(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Parcel:
@@ -162,6 +163,7 @@ class RedisStreams:
         except (RedisError, OSError) as error:
             heed_cancellation(error)
             raise MailboxUnavailable from error
+        heed_cancellation()  # the client has been seen to swallow it
         messages = found[1] if found else []
         return [told for message in messages for told in self._told(message)]
 

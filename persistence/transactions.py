@@ -47,9 +47,10 @@ def session(name: str, **settings: str) -> dict[str, str]:
     return {"application_name": f"stampede {name}", **_VANISHED, **settings}
 
 
-def heed_cancellation(error: BaseException) -> None:
+def heed_cancellation(error: BaseException | None = None) -> None:
     """Raise CancelledError where we are cancelled: a connection that is lost at that moment raises
-    an error of its own instead, and whoever waits for our end would wait for ever."""
+    an error of its own instead, or none at all, and whoever waits for our end would wait for ever.
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError from error

@@ -105,11 +105,8 @@ class RemoteMailbox:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tick())
-                fetching = asyncio.current_task()
-                assert fetching is not None
-                while not fetching.cancelling():  # what waits for an answer may swallow it
+                while True:
                     await self._fetch()
-                raise asyncio.CancelledError
         finally:
             for sender in self._senders:
                 sender.cancel()

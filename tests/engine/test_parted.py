@@ -37,6 +37,12 @@ def test_it_is_a_dict(steps: list[tuple[str, str, int]]) -> None:
     assert sorted(parted.listed()) == sorted(plain)
 
 
+def test_its_parts_are_few_whatever_is_asked_for() -> None:
+    parted: PartedDict[int] = PartedDict()
+    assert not any(parted.get(chr(code)) for code in range(1, 5_000))
+    assert len(vars(parted)["_parts"]) <= 32
+
+
 def test_what_was_there_is_listed_though_it_changes_meanwhile() -> None:
     parted: PartedDict[int] = PartedDict()
     parted.add({f"key-{n}": n for n in range(100)})
