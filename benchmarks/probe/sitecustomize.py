@@ -18,7 +18,8 @@ import uvloop
 
 _EVERY_S, _WRITTEN_EVERY = 0.001, 500
 _CALLBACKS = (
-    ("engine.runtime.supervisor", "Supervisor", "_decide"),
+    ("engine.runtime.supervisor", "Supervisor", "_sweep"),
+    ("engine.runtime.supervisor", "Supervisor", "_decide_step"),
     ("engine.runtime.turn", "Part", "deliver"),
     ("engine.runtime.actor", "Actor", "delta"),
     ("engine.runtime.actor", "Actor", "piece"),

@@ -8,7 +8,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     mailbox_max: int = 20_000  # of a shard's lane
     sale_quota_max: int = 16_000
-    turn_letters_max: int = 200  # what deciding may cost the loop: some milliseconds
+    step_letters_max: int = 128  # what deciding may cost the loop at a stretch: milliseconds
+    turn_steps_max: int = 4  # of a shard, in one append
     turn_sweeps_max: int = 2
     sweep_orders_max: int = 500
     letter_ttl_s: float = 5.0

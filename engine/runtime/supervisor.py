@@ -242,7 +242,8 @@ class Supervisor:
 
     async def _take_turn(self) -> None:
         busy = [shard for shard in self._shard_by_id.values() if shard.has_work]
-        self._in_flight = [self._decide(shard) for shard in busy]
+        self._in_flight = [Part(shard, from_afar=shard.inbox.must_be_told) for shard in busy]
+        await self._decide(self._in_flight)
         await self._commit(self._in_flight)
         self._in_flight = []
         self._caretaker.tend(self._shard_by_id.values())
@@ -251,10 +252,25 @@ class Supervisor:
         if any(shard.has_work for shard in busy):
             self._work.set()
 
-    def _decide(self, shard: Shard) -> Part:
-        part = Part(shard, from_afar=shard.inbox.must_be_told)
+    async def _decide(self, parts: list[Part]) -> None:
+        """In steps: after a stall hundreds wait, and the loop has others to serve."""
         limits = self._limits
-        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
+        of_step = 0
+        for part in parts:
+            self._sweep(part)
+            for _ in range(limits.turn_steps_max):
+                letters = part.shard.take(limits.step_letters_max)
+                self._decide_step(part, letters)
+                of_step += len(letters)
+                if of_step >= limits.step_letters_max:
+                    of_step = 0
+                    await asyncio.sleep(0)
+                if not letters:
+                    break
+
+    def _sweep(self, part: Part) -> None:
+        limits, shard = self._limits, part.shard
+        now_ms = self._clock.now_ms()
         for sale_id in shard.take_due(limits.turn_sweeps_max):
             actor = shard.actor(sale_id)
             if actor.state is None:
@@ -266,7 +282,11 @@ class Supervisor:
                 )
                 self._handle(part, actor, sweep, now_ms)
                 part.changed[sale_id] = actor
-        for letter in shard.take(limits.turn_letters_max):
+
+    def _decide_step(self, part: Part, letters: list[Letter]) -> None:
+        shard = part.shard
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
+        for letter in letters:
             if letter.until_s < now_s:
                 shard.answer(letter, DeadlinePassed())
                 continue
@@ -280,7 +300,6 @@ class Supervisor:
                 shard.answer(letter, reply)
             else:
                 part.decided(letter, reply)
-        return part
 
     def _handle(self, part: Part, actor: Actor, command: Command, now_ms: int) -> Reply | SaleDied:
         try:
@@ -304,7 +323,7 @@ class Supervisor:
         writing: list[Part] = []
         silent: list[Part] = []
         for part in parts:
-            must_ask = part.answers and not trusted
+            must_ask = part.answers and (part.shard.lost or not trusted)
             (writing if part.entries or part.from_afar or must_ask else silent).append(part)
         if writing:
             await self._append(writing)

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from engine.commands import ReadSale
-from engine.facts import OrderPlaced
+from engine.commands import Command, ReadSale
+from engine.facts import Entry, OrderPlaced
 from engine.order import OrderView
 from engine.rejections import Reason, Rejection
-from engine.replies import Replayed
+from engine.replies import Replayed, Reply
+from engine.runtime.actor import Actor
 from engine.runtime.faults import DeadlinePassed, JournalUnavailable, NotOwner, OutcomeUnknown
 from engine.state import SaleView
 from tests.runtime.desk import FLOOR
@@ -80,6 +81,50 @@ async def test_what_arrives_during_an_append_goes_with_the_next() -> None:
         world.journal.appends.open()
         await asyncio.gather(first, *rest)
         assert world.journal.appended[appends:] == [1, 2], "one append, of both shards"
+
+
+async def test_a_long_turn_lets_others_run_between_its_steps_and_is_one_append() -> None:
+    in_steps = await breaths_before_the_append(step_letters_max=1, turn_steps_max=6)
+    at_once = await breaths_before_the_append(step_letters_max=6, turn_steps_max=1)
+    assert in_steps == at_once + 5
+
+
+async def breaths_before_the_append(**limits: int) -> int:
+    """How often others run while six orders are decided, which go into one append."""
+    world = World()
+    async with world.node(**limits) as node:
+        await node.open()
+        asked = [node.ask(world.desk.place(SALE)) for _ in range(6)]
+        world.journal.appends.shut()
+        breaths = 0
+        while not world.journal.appends.waiting:
+            breaths += 1
+            await asyncio.sleep(0)
+        world.journal.appends.open()
+        await asyncio.gather(*asked)
+    assert [len(batch.entries) for batch in world.journal.batches(0)] == [1, 6]
+    return breaths
+
+
+async def test_a_shard_lost_in_the_midst_of_a_turn_is_not_told_of_by_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That nobody else owns our shards was said of those that are still ours."""
+    world = World()
+    async with world.node(step_letters_max=1) as node:
+        await node.open(quantity=1)
+        await node.place()
+        await world.journal.acquire([0])
+        handle = Actor.handle
+
+        def handled(actor: Actor, command: Command, clock_ms: int) -> tuple[list[Entry], Reply]:
+            asyncio.get_running_loop().call_soon(node.supervisor.drop, 0)
+            return handle(actor, command, clock_ms)
+
+        monkeypatch.setattr(Actor, "handle", handled)
+        refused, behind = (node.ask(world.desk.place(SALE)) for _ in range(2))
+        assert await fault_of(refused) is NotOwner
+        assert await fault_of(behind) is NotOwner
 
 
 async def test_personal_keys_are_committed_with_their_order_and_are_in_no_fact() -> None:

@@ -74,7 +74,7 @@ async def test_who_waits_for_a_sale_that_does_not_load_hears_at_the_deadline() -
 async def test_a_late_letter_behind_a_younger_one_hears_in_time_too() -> None:
     """The doors go first, so who waits for a load does not wait in the order of coming."""
     world = World()
-    async with world.node(turn_letters_max=1, letter_ttl_s=1) as node:
+    async with world.node(step_letters_max=1, turn_steps_max=1, letter_ttl_s=1) as node:
         world.journal.reads.shut()
         orders = [node.ask(world.desk.place(SALE)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_a_letter_past_its_deadline_is_answered_undecided() -> None:
 
 async def test_at_the_stop_whatever_was_taken_in_is_answered_and_nothing_more_is() -> None:
     world = World()
-    async with world.node(turn_letters_max=3) as node:
+    async with world.node(step_letters_max=3, turn_steps_max=1) as node:
         await node.open(SALE, STRANGER)
         asked = [node.ask(world.desk.place(sale), sale) for sale in (SALE, STRANGER) * 10]
         loading = node.ask(ReadSale(), NEIGHBOUR)
@@ -269,7 +269,7 @@ async def test_an_on_sale_that_fills_the_mailbox_leaves_the_doors_open() -> None
 
 async def test_the_doors_are_decided_first() -> None:
     world = World()
-    async with world.node(turn_letters_max=2) as node:
+    async with world.node(step_letters_max=2, turn_steps_max=1) as node:
         await node.open()
         world.journal.appends.shut()
         orders = [node.ask(world.desk.place(SALE)) for _ in range(4)]
@@ -282,7 +282,7 @@ async def test_the_doors_are_decided_first() -> None:
 
 async def test_a_storm_of_refusals_lets_others_do_their_work() -> None:
     world = World()
-    async with world.node(turn_letters_max=1) as node:
+    async with world.node(step_letters_max=1, turn_steps_max=1) as node:
         await node.open(quantity=1)
         await node.place()
         refused = [node.ask(world.desk.place(SALE)) for _ in range(100)]

@@ -42,7 +42,8 @@ def limits(swarm: Swarm) -> Limits:
     return Limits(
         mailbox_max=10_000 if swarm.calm else 40,
         sale_quota_max=10_000 if swarm.calm else 25,
-        turn_letters_max=7,
+        step_letters_max=3,
+        turn_steps_max=2,
         sweep_orders_max=2,
         piece_max=5,
         facts_between_kept=30,
