@@ -31,19 +31,21 @@ class Digests:
         self._rows_by_bucket: dict[int, bytes] = {}
         self._unsorted: dict[int, bytes] = {}  # by part: filled in, and not asked for yet
         self._count = 0
+        self._missing = b""  # looked for last, in vain: what is used first is looked for twice
 
     def __len__(self) -> int:
         return self._count
 
     def find(self, digest: bytes) -> str | None:
         """The order's id."""
+        if digest == self._missing:
+            return None
         if self._unsorted:
             self._sort(digest[0])
         rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
-        if rows is None:
-            return None
-        begin = _place(rows, digest[_BEGIN:DIGEST_BYTES])
-        if begin < 0:
+        begin = -1 if rows is None else _place(rows, digest[_BEGIN:DIGEST_BYTES])
+        if rows is None or begin < 0:
+            self._missing = digest
             return None
         return self._id_begins + rows[begin + _ORDER : begin + _ROW_BYTES].hex()
 
@@ -51,6 +53,7 @@ class Digests:
         """`order_random`: what tells the order from others of its sale. In no order, so what is
         unsorted stays so.
         """
+        self._missing = b""
         row = digest[_BEGIN:DIGEST_BYTES] + order_random
         bucket = _BUCKETS[digest[0] << 5 | digest[1] >> 3]
         rows = self._rows_by_bucket.get(bucket)
@@ -64,6 +67,7 @@ class Digests:
         large sale back that would be a third of the time.
         """
         if rows:
+            self._missing = b""
             self._unsorted[part] = b"".join(rows)
             self._count += len(rows)
 

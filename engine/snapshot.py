@@ -87,20 +87,20 @@ def count(state: State) -> int:
 
 
 def _entity(state: State, name: str) -> bytes | None:
-    if name == HEADER:
-        return _encoder.encode(state.header)
     if SCAN_MARK in name:
         return _encoder.encode(state.scan_by_key[name])
+    if name.startswith(ids.ORDER_MARK):
+        return state.order_by_id.packed(name)
+    if name == HEADER:
+        return _encoder.encode(state.header)
     if name.startswith(KEY_MARK):
         used = state.lone_key(bytes.fromhex(name.removeprefix(KEY_MARK)))
         return _encoder.encode(used) if used is not None else None
     if name.startswith(ids.ENTRY_MARK):
         waiter = state.waitlist.entry_by_id.get(name)
         return _encoder.encode(waiter) if waiter is not None else None
-    if name.startswith(ids.PROMO_MARK):
-        promo = state.promo_by_id.get(name)
-        return _encoder.encode(promo) if promo is not None else None
-    return state.order_by_id.packed(name)
+    promo = state.promo_by_id.get(name)
+    return _encoder.encode(promo) if promo is not None else None
 
 
 def restore(entities: Mapping[str, bytes]) -> State:

@@ -36,6 +36,14 @@ def test_bytes_that_look_like_a_digest_across_two_rows_are_none() -> None:
     assert digests.find(b"\0" * 13 + b"\2") == ids.order_id(EVENT, bytes(10))
 
 
+def test_what_was_looked_for_in_vain_is_found_once_it_is_there() -> None:
+    for_one, for_many = Digests(EVENT), Digests(EVENT)
+    assert for_one.find(bytes(14)) is for_many.find(bytes(14)) is None
+    for_one.add(bytes(14), bytes(10))
+    for_many.fill(0, [bytes(13) + bytes(10)])
+    assert for_one.find(bytes(14)) == for_many.find(bytes(14)) == ids.order_id(EVENT, bytes(10))
+
+
 def test_of_a_longer_digest_the_first_bytes_count() -> None:
     digests = Digests(EVENT)
     digests.add(bytes(range(32)), bytes(10))
