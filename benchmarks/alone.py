@@ -22,6 +22,7 @@ from engine.runtime.faults import Fault
 from engine.runtime.limits import Limits
 from engine.runtime.mailbox import LocalMailbox
 from engine.runtime.supervisor import Supervisor
+from gateway import collector
 from gateway.clock import SystemClock
 from gateway.telemetry import RuntimeObserver
 from persistence.durable_snapshots import PostgresSnapshots
@@ -87,6 +88,7 @@ async def running() -> AsyncIterator[Engine]:
             supervisor.take_over(grant)
         serving = asyncio.create_task(supervisor.run())
         await LocalMailbox(supervisor).ask(EVENT_ID, _opening())
+        collector.calm()
         yield Engine(supervisor, pool, dsn)
         supervisor.stop()
         await serving

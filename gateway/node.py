@@ -7,7 +7,6 @@ it, both before their connections.
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Awaitable, Collection
@@ -19,7 +18,7 @@ from redis.exceptions import RedisError
 
 from engine.runtime.ownership import Lease, show_life
 from engine.runtime.remote import RemoteMailbox
-from gateway import launcher
+from gateway import collector, launcher
 from gateway.app import build_operations
 from gateway.express import serve
 from gateway.logs import configure_logging
@@ -58,7 +57,7 @@ async def run(settings: Settings, roles: Collection[str], fds: Fds) -> None:
         if fds.ready is not None:
             os.write(fds.ready, b"!")
             os.close(fds.ready)
-        _calm_the_collector()
+        collector.calm()
         await node.until_told_to_stop()
 
 
@@ -73,15 +72,6 @@ async def _answers(database_url: str, stopping: asyncio.Event) -> None:
         else:
             await connection.close()
             return
-
-
-def _calm_the_collector() -> None:
-    """What is loaded stays; what a request makes is freed by its references, not by searching. The
-    youngest are few, so that one search is a short step.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 50, 100)
 
 
 def _stop_signal(life_fd: int | None) -> asyncio.Event:

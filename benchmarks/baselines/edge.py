@@ -1,6 +1,6 @@
 """The lean edge that all baselines share: the bodies of the API on a bare aiohttp application.
 
-The same server, the same event loop, the same JSON library, the same shapes; no routes beside, no
+The same server, event loop, JSON library and shapes, the collector as calm; no routes beside, no
 middleware, no credentials, no limits, no idempotency keys, no logs, no metrics.
 """
 
@@ -14,6 +14,8 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
+
+from gateway import collector
 
 PRICE_MINOR = 2_500
 CURRENCY = "EUR"
@@ -128,4 +130,5 @@ async def serve(app: web.Application) -> None:
     host, port = runner.addresses[0][:2]
     sys.stdout.write(f"ready on http://{host}:{port}\n")
     sys.stdout.flush()
+    collector.calm()
     await asyncio.Event().wait()
