@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from persistence.lifeline import dying_with_us
 from tests.waiting import until
 
 READY = b"ready on "
@@ -219,6 +220,7 @@ async def _running(
     """Log lines go to a file, as they would in production."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
+            *dying_with_us("TERM"),
             sys.executable,
             "-m",
             *arguments,

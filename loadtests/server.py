@@ -20,6 +20,7 @@ from persistence.data_folder import (
     FolderClaim,
     claim_data_folder,
 )
+from persistence.lifeline import dying_with_us
 
 START_S_MAX = 90.0
 STOP_S_MAX = 20.0
@@ -113,7 +114,7 @@ class Server:
         folder = {"STAMPEDE_DATA_DIR": str(self.folder)}
         with self.log.open("wb") as output:
             return subprocess.Popen(
-                [*_dying_with_us(), *self._command],
+                [*dying_with_us("TERM"), *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -151,7 +152,3 @@ def _plain_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("STAMPEDE_") and name not in _URLS
     }
-
-
-def _dying_with_us() -> list[str]:
-    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []

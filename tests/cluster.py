@@ -5,7 +5,6 @@ Nobody restarts them: what is dead stays so until the test, or the next one, sta
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from engine.facts import Entry
 from engine.ids import shard_of
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import decode
+from persistence.lifeline import dying_with_us
 
 SHARDS = 16
 SECRETS = {"STAMPEDE_TOKEN_SECRET": "t" * 32, "STAMPEDE_WEBHOOK_SECRET": "w" * 32}
@@ -60,10 +60,9 @@ class NodeProcess:
         if self._http is not None:
             arguments.append(f"--listen-fd={self._http.fileno()}")
             fds.append(self._http.fileno())
-        tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(*tied, sys.executable, "-m", "gateway", "node", *arguments),
+                *(*dying_with_us("KILL"), sys.executable, "-m", "gateway", "node", *arguments),
                 env=self._environment,
                 pass_fds=fds,
                 stdout=log,

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from persistence.lifeline import dying_with_us
 
 READY = "ready on "
 
@@ -42,10 +43,9 @@ class Server:
             "STAMPEDE_SCAN_WAIT_SECONDS": "5",  # a machine that is busy with tests is not silent
             **self._settings,
         }
-        tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *tied,
+                *dying_with_us("TERM"),
                 sys.executable,
                 "-m",
                 "gateway",
