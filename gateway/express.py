@@ -11,8 +11,8 @@ otherwise there.
                                      no:  aiohttp's parser, and its task of the connection
 
 While a request is served here the connection's task sleeps on, as between two requests; what comes
-meanwhile waits in aiohttp's queue, so answers keep the order of their requests. All replies that
-come in one turn are told in one callback.
+meanwhile waits in aiohttp's queue, so answers keep the order of their requests. Replies that come in
+one turn are told together, so many in a callback.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ from gateway.plain import Head
 from gateway.problems import told
 from gateway.routing import Route
 
+TOLD_MAX = 128  # in one callback: a few milliseconds
 _PREFIX = "/v1/events/{event_id}/"
 _SHUTDOWN_S = 2.0
 _NO_LOG: Any = None  # aiohttp's own; `RequestLog` has a line of every request
@@ -117,7 +118,10 @@ class Lane:
         self._replies.append((asking, outcome))
 
     def _tell(self) -> None:
-        replies, self._replies = self._replies, []
+        replies = self._replies[:TOLD_MAX]
+        del self._replies[:TOLD_MAX]
+        if self._replies:
+            self._soon(self._tell)
         for asking, outcome in replies:
             asking.connection.replied(asking, outcome)
 

@@ -24,6 +24,7 @@ _CALLBACKS = (
     ("engine.runtime.actor", "Actor", "delta"),
     ("engine.runtime.actor", "Actor", "piece"),
     ("gateway.express", "Connection", "data_received"),
+    ("gateway.express", "Lane", "_tell"),
 )
 _made = uvloop.new_event_loop
 

@@ -3,15 +3,17 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from gateway.express import TOLD_MAX, Lane
 from tests.server import Server
 from tests.shop import Shop
 
@@ -260,3 +262,22 @@ async def test_a_client_that_has_gone_has_ordered_all_the_same(
             connection.writer.write(caller.order(key=key))
             status, headers, _ = await connection.answer()
             assert (status, headers.get("idempotency-replayed")) == (201, "true")
+
+
+async def test_the_replies_of_a_large_turn_are_told_in_order_and_in_several_callbacks() -> None:
+    reply_to: list[Callable[[int], None]] = []
+    told: list[int] = []
+    mailbox = SimpleNamespace(post=lambda _event, _command, reply: reply_to.append(reply))
+    connection = SimpleNamespace(replied=lambda _asking, reply: told.append(reply))
+    asking = SimpleNamespace(connection=connection, call=SimpleNamespace(event_id=""), command=None)
+    lane = Lane(cast(Any, None), cast(Any, mailbox), [])
+    for _ in range(2 * TOLD_MAX + 1):
+        lane.ask(cast(Any, asking))
+    for number, reply in enumerate(reply_to):
+        reply(number)
+    counts = []
+    while len(told) < len(reply_to):
+        await asyncio.sleep(0)
+        counts.append(len(told))
+    assert counts == [TOLD_MAX, 2 * TOLD_MAX, 2 * TOLD_MAX + 1]
+    assert told == list(range(2 * TOLD_MAX + 1))
