@@ -11,8 +11,8 @@ otherwise there.
                                      no:  aiohttp's parser, and its task of the connection
 
 While a request is served here the connection's task sleeps on, as between two requests; what comes
-meanwhile waits in aiohttp's queue, so answers keep the order of their requests. Replies that come in
-one turn are told together, so many in a callback.
+meanwhile waits in aiohttp's queue, so answers keep the order of their requests. Replies of one turn
+are told together, so many in a callback.
 """
 
 import asyncio
