@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from persistence.lifeline import dying_with_us
@@ -94,9 +94,9 @@ class Server:
     async def node_pid(self, name: str = "node-1") -> int:
         """The process of that name, as /proc shows it among the launcher's children."""
         for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
-            if f"--name={name}" in command:
-                return int(child)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                if f"--name={name}" in Path(f"/proc/{child}/cmdline").read_bytes().decode():
+                    return int(child)
         raise LookupError(name)
 
 
