@@ -43,8 +43,7 @@ class Digests:
         if self._unsorted:
             self._sort(digest[0])
         rows = self._rows_by_bucket.get(digest[0] << 5 | digest[1] >> 3)
-        begin = -1 if rows is None else _place(rows, digest[_BEGIN:DIGEST_BYTES])
-        if rows is None or begin < 0:
+        if rows is None or (begin := _place(rows, digest[_BEGIN:DIGEST_BYTES])) < 0:
             self._missing = digest
             return None
         return self._id_begins + rows[begin + _ORDER : begin + _ROW_BYTES].hex()

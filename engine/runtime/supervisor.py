@@ -323,6 +323,7 @@ class Supervisor:
         writing: list[Part] = []
         silent: list[Part] = []
         for part in parts:
+            # One that was lost between two steps is not among those that are trusted to be ours.
             must_ask = part.answers and (part.shard.lost or not trusted)
             (writing if part.entries or part.from_afar or must_ask else silent).append(part)
         if writing:
