@@ -49,15 +49,26 @@ async def test_what_lags_behind_the_journal_is_clean(books: Books) -> None:
     )
 
 
+async def test_what_was_never_projected_is_clean(books: Books) -> None:
+    await _forget_the_tables(books)
+    report = await books.check()
+    assert report.clean, report.lines()
+    assert report.check("table sale_offsets").counted["rows"] == 0
+
+
 async def test_tables_are_the_same_however_the_projector_cuts_its_pieces(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projector, "ROWS_MAX", 1)
-    names = [table.name for table in TABLES]
-    await books.pool.execute(f"TRUNCATE {', '.join(names)}, projection_offsets")
+    await _forget_the_tables(books)
     await books.project()
     report = await books.check()
     assert report.clean, report.lines()
+
+
+async def _forget_the_tables(books: Books) -> None:
+    names = [table.name for table in TABLES]
+    await books.pool.execute(f"TRUNCATE {', '.join(names)}, projection_offsets")
 
 
 async def test_an_erased_person_is_no_damage(books: Books) -> None:
