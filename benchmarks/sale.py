@@ -34,7 +34,8 @@ from persistence.durable_snapshots import PostgresSnapshots
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 from persistence.journal import NodeName, PostgresJournal
 from persistence.migrations import prepare
-from persistence.snapshots import RedisSnapshots, Snapshots, snapshot_key
+from persistence.saves import snapshot_key
+from persistence.snapshots import RedisSnapshots, Snapshots
 from persistence.streams import connect
 
 TICKETS = 100_000

@@ -15,14 +15,8 @@ from redis.asyncio import Redis
 from engine import snapshot
 from engine.state import State
 from persistence.durable_snapshots import stored_of
-from persistence.snapshots import (
-    META,
-    decode_meta,
-    decode_view,
-    snapshot_key,
-    view_key,
-    whole,
-)
+from persistence.saves import snapshot_key, view_key
+from persistence.snapshots import META, decode_meta, decode_view, whole
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -17,8 +17,8 @@ from persistence.journal import decode
 from persistence.projected import TABLES, Table
 from persistence.projector import LOCK, Fold
 from persistence.reckoning import Reckoning
+from persistence.saves import snapshot_key, view_key
 from persistence.servers import ToolError
-from persistence.snapshots import snapshot_key, view_key
 from persistence.strangers import Stranger
 from persistence.waitlists import Row
 

@@ -1,18 +1,10 @@
 """Snapshots: incremental ones in Redis behind every commit, seldom ones in Postgres.
 
-In Redis a sale is one hash, a field an entity; the field `meta` says (epoch, seq, journal_seq) and
-whether it is whole, with the count of its entities and the XOR of their checksums, which the script
-keeps by itself. A piece is taken only on top of the (epoch, seq) that it was made for, or of what
-its sender has sent since without hearing of it, and takes out what is gone. As the pieces of a
-rewrite may share those, the last one of an abandoned rewrite can land among those of the next: so
-it is whole only with as many entities as the sale has. A snapshot is used only if count and XOR
-agree and it is not ahead of the journal.
-
-All keys of a sale carry its shard as a hash tag, so that nothing crosses slots of a cluster.
+How they are stored in Redis is told in `persistence.saves`. A snapshot is used only if the count of
+its entities and the XOR of their checksums agree and it is not ahead of the journal.
 """
 
 import struct
-import time
 import zlib
 from collections.abc import AsyncIterator
 from functools import reduce
@@ -25,71 +17,18 @@ from redis.exceptions import RedisError
 
 from engine.ids import shard_of
 from engine.runtime.faults import JournalUnavailable
-from engine.runtime.ports import Grant, Snapshot, SnapshotDelta, StoreUnavailable
+from engine.runtime.ports import Grant, Snapshot, SnapshotDelta
 from engine.state import SaleView
 from persistence.durable_snapshots import Draft, PostgresSnapshots
+from persistence.saves import CRC_BYTES, Saves, snapshot_key, view_key
 from persistence.transactions import AWAY
 
 META = b"meta"
 _SCAN_COUNT = 1_000
-_CRC_BYTES = 4
-_crc = itemgetter(slice(_CRC_BYTES))
-_behind_crc = itemgetter(slice(_CRC_BYTES, None))
+_crc = itemgetter(slice(CRC_BYTES))
+_behind_crc = itemgetter(slice(CRC_BYTES, None))
 
-_encode = msgspec.msgpack.Encoder().encode
 decode_view = msgspec.msgpack.Decoder(SaleView).decode
-
-# KEYS: snapshot hash, view. ARGV: base epoch, base seq ("" begins anew), epoch, seq, journal_seq,
-# entities when whole, ttl_ms, view, as MessagePack the list of all entities' fields, checksums and
-# sizes (0: it is gone), what is stored, value behind checksum (few arguments, since each costs both
-# sides), and the latest seq that may be stored on top of the base.
-_SAVE = """
-local count, xor = 0, 0
-if ARGV[1] == '' then
-  redis.call('DEL', KEYS[1])
-else
-  local meta = redis.call('HGET', KEYS[1], 'meta')
-  if not meta then return 0 end
-  local m = cjson.decode(meta)
-  local base, ours = tonumber(ARGV[2]), m[1] == tonumber(ARGV[3])
-  local at_base = m[1] == tonumber(ARGV[1]) and m[2] == base
-  local since = ours and m[2] >= base and m[2] <= tonumber(ARGV[11])
-  if not (at_base or since) then return 0 end
-  count, xor = m[5], m[6]
-end
-local told, values, at = cmsgpack.unpack(ARGV[9]), ARGV[10], 1
-for first = 1, #told, 900 do  -- 300 entities a call: what unpack puts on the stack is bounded
-  local names, pairs, gone = {}, {}, {}
-  for i = first, math.min(first + 899, #told), 3 do
-    names[#names + 1] = told[i]
-    local size = told[i + 2]
-    if size == 0 then
-      gone[#gone + 1] = told[i]
-    else
-      xor = bit.bxor(xor, told[i + 1])
-      count = count + 1
-      pairs[#pairs + 1] = told[i]
-      pairs[#pairs + 1] = values:sub(at, at + size - 1)
-      at = at + size
-    end
-  end
-  for _, old in ipairs(redis.call('HMGET', KEYS[1], unpack(names))) do
-    if old then
-      xor = bit.bxor(xor, (struct.unpack('>I4', old)))  -- in (): it answers a position, too
-      count = count - 1
-    end
-  end
-  if #pairs > 0 then redis.call('HSET', KEYS[1], unpack(pairs)) end
-  if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-end
-local wanted = tonumber(ARGV[6])
-local whole = wanted > 0 and wanted == count
-redis.call('HSET', KEYS[1], 'meta', '[' .. ARGV[3] .. ',' .. ARGV[4] .. ',' .. ARGV[5] .. ',' ..
-  (whole and 1 or 0) .. ',' .. count .. ',' .. bit.tobit(xor) .. ']')
-redis.call('PEXPIRE', KEYS[1], ARGV[7])
-redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[7])
-return (whole or wanted == 0) and 1 or 0
-"""
 
 
 class _Meta(msgspec.Struct, array_like=True, frozen=True):
@@ -104,51 +43,13 @@ class _Meta(msgspec.Struct, array_like=True, frozen=True):
 decode_meta = msgspec.json.Decoder(_Meta).decode
 
 
-def snapshot_key(shard_id: int, sale_id: str) -> str:
-    return f"stampede:{{{shard_id}}}:sale:{sale_id}"
-
-
-def view_key(shard_id: int, sale_id: str) -> str:
-    return f"stampede:{{{shard_id}}}:view:{sale_id}"
-
-
 class RedisSnapshots:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._save = redis.register_script(_SAVE)
+        self._saves = Saves(redis)
 
     async def save(self, delta: SnapshotDelta) -> bool:
-        base = [str(delta.base[0]), str(delta.base[1])] if delta.base else ["", ""]
-        ttl_ms = max(delta.expires_at_ms - int(time.time() * 1000), 60_000)
-        told: list[str | int] = []
-        values: list[bytes] = []
-        for name, value in delta.entities:
-            if not value:
-                told += (name, 0, 0)
-                continue
-            crc = zlib.crc32(value)
-            told += (name, crc, _CRC_BYTES + len(value))
-            values += (crc.to_bytes(_CRC_BYTES, "big"), value)
-        arguments: list[str | bytes | int] = [
-            *base,
-            delta.epoch,
-            delta.seq,
-            delta.journal_seq,
-            delta.whole,
-            ttl_ms,
-            _encode(delta.view),
-            _encode(told),
-            b"".join(values),
-            delta.sent_seq,
-        ]
-        keys = [
-            snapshot_key(delta.shard_id, delta.sale_id),
-            view_key(delta.shard_id, delta.sale_id),
-        ]
-        try:
-            return bool(await self._save(keys=keys, args=arguments))
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable from error
+        return await self._saves.save(delta)
 
     async def load(self, shard_id: int, sale_id: str) -> Snapshot | None:
         """The stored snapshot if it is whole. Read in pieces: should somebody change it meanwhile,

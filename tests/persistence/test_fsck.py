@@ -16,8 +16,8 @@ from persistence.journal import decode
 from persistence.migrations import MigrationError
 from persistence.projected import TABLES
 from persistence.projector import LOCK
+from persistence.saves import view_key
 from persistence.servers import ToolError
-from persistence.snapshots import view_key
 from tests.engine.stage import EVENT, HOUR_MS, promo
 from tests.persistence.books import OTHER_SALE, SHARD, SHARDS, Books, found
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from engine.ids import shard_of
-from persistence.snapshots import snapshot_key, view_key
+from persistence.saves import snapshot_key, view_key
 from tests.engine.stage import EVENT
 from tests.persistence.books import FACTS_A_BATCH, OTHER_SALE, SHARD, SHARDS, Books, found
 

@@ -1,5 +1,7 @@
 """Snapshots in Redis and Postgres: incremental, whole or not used, never ahead of the journal."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import uuid4
@@ -9,18 +11,16 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from engine.commands import EventTerms
-from engine.runtime.ports import Grant, SnapshotDelta
+from engine.runtime.ports import Grant, SnapshotDelta, StoreUnavailable
 from engine.state import Phase, SaleView
 from persistence.durable_snapshots import PostgresSnapshots
 from persistence.journal import NodeName, PostgresJournal
-from persistence.snapshots import (
-    RedisSaleViews,
-    RedisSnapshots,
-    Snapshots,
-    snapshot_key,
-)
+from persistence.saves import snapshot_key
+from persistence.snapshots import RedisSaleViews, RedisSnapshots, Snapshots
 from tests.persistence.databases import fresh_database
 from tests.runtime.journal_contract import batch, placed
 
@@ -127,6 +127,72 @@ async def test_a_snapshot_begun_anew_may_hear_of_what_is_gone(snapshots: Snapsho
     found = await snapshots.load(GRANT, sale_id)
     assert found is not None
     assert found.entities == {"sale": b"1"}
+
+
+async def test_what_is_saved_at_the_same_time_is_one_call_and_each_hears_of_its_own(
+    snapshots: Snapshots, redis: Redis
+) -> None:
+    sales = [fresh_sale() for _ in range(20)]
+    first = [delta(sale_id, 1, None, sale=b"1") for sale_id in sales]
+    before = await _calls(snapshots, redis)
+    assert all(await asyncio.gather(*map(snapshots.save, first)))
+    assert await _calls(snapshots, redis) == before + 1 + 1
+    fits = [delta(sale_id, 2, 1, 2, ord_a=b"a") for sale_id in sales[1:]]
+    late = delta(sales[0], 3, 2, ord_a=b"a")
+    stored = await asyncio.gather(*map(snapshots.save, [late, *fits]))
+    assert list(stored) == [False] + [True] * 19
+    for sale_id in sales[1:]:
+        found = await snapshots.load(GRANT, sale_id)
+        assert found is not None
+        assert found.entities == {"sale": b"1", "ord_a": b"a"}
+
+
+async def test_a_call_is_of_a_bounded_size(snapshots: Snapshots, redis: Redis) -> None:
+    orders = {f"ord_{n}": b"%d" % n for n in range(400)}
+    first = [delta(fresh_sale(), 1, None, None, **orders) for _ in range(5)]
+    before = await _calls(snapshots, redis)
+    assert all(await asyncio.gather(*map(snapshots.save, first)))
+    assert await _calls(snapshots, redis) == before + 3 + 1
+    for piece in first:
+        found = await snapshots.load(GRANT, piece.sale_id)
+        assert found is not None
+        assert found.entities == orders
+
+
+async def test_no_call_goes_to_two_shards(snapshots: Snapshots, redis: Redis) -> None:
+    one = delta(fresh_sale(), 1, None, sale=b"1")
+    other = replace(delta(fresh_sale(), 1, None, sale=b"1"), shard_id=SHARD + 1)
+    before = await _calls(snapshots, redis)
+    assert all(await asyncio.gather(snapshots.save(one), snapshots.save(other)))
+    assert await _calls(snapshots, redis) == before + 2 + 1
+
+
+async def _calls(snapshots: Snapshots, redis: Redis) -> int:
+    """Of scripts until now, with one that makes sure that Redis knows them."""
+    await snapshots.save(delta(fresh_sale(), 1, None, sale=b"1"))
+    told = await redis.info("commandstats")
+    return sum(told.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+async def test_who_stops_waiting_for_a_save_stops_nobody_elses(snapshots: Snapshots) -> None:
+    one, other = fresh_sale(), fresh_sale()
+    leaving = asyncio.create_task(snapshots.save(delta(one, 1, None, sale=b"1")))
+    staying = asyncio.create_task(snapshots.save(delta(other, 1, None, sale=b"1")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying
+    for sale_id in (one, other):
+        assert await snapshots.load(GRANT, sale_id) is not None
+
+
+async def test_all_hear_that_nobody_knows_where_redis_is_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which never answers
+        port = server.getsockname()[1]
+        async with Redis(port=port, socket_timeout=0.05, retry=Retry(NoBackoff(), 0)) as away:
+            saves = RedisSnapshots(away)
+            three = [saves.save(delta(fresh_sale(), 1, None, sale=b"1")) for _ in range(3)]
+            told = await asyncio.gather(*three, return_exceptions=True)
+    assert [type(error) for error in told] == [StoreUnavailable] * 3
 
 
 async def test_a_piece_for_another_base_is_not_taken(snapshots: Snapshots) -> None:
