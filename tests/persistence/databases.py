@@ -9,15 +9,17 @@ import asyncpg
 
 from persistence.migrations import migrate
 
+_MIGRATED = "migrated"  # made once: to copy it takes a quarter of the time
+
 
 @asynccontextmanager
-async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
+async def empty_database(postgres_dsn: str, template: str = "template1") -> AsyncIterator[str]:
     """The DSN; the database is dropped afterwards."""
     name = f"test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield urlunsplit(urlsplit(postgres_dsn)._replace(path=f"/{name}"))
+        yield _named(postgres_dsn, name)
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
@@ -26,8 +28,17 @@ async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def fresh_database(postgres_dsn: str) -> AsyncIterator[str]:
     """The same, migrated."""
-    async with empty_database(postgres_dsn) as dsn:
-        connection = await asyncpg.connect(dsn)
+    admin = await asyncpg.connect(postgres_dsn)
+    made = await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", _MIGRATED)
+    if not made:
+        await admin.execute(f"CREATE DATABASE {_MIGRATED}")
+        connection = await asyncpg.connect(_named(postgres_dsn, _MIGRATED))
         await migrate(connection)
         await connection.close()
+    await admin.close()
+    async with empty_database(postgres_dsn, _MIGRATED) as dsn:
         yield dsn
+
+
+def _named(dsn: str, name: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
