@@ -106,15 +106,15 @@ class _Asking:
         self._supervisor = supervisor
         self._until_s = until_s
         self._open = in_flight
-        self._run = os.urandom(8)
+        self._run = os.urandom(ids.ORDER_RANDOM_BYTES - 4)
         self._numbers = count()
         self.answered = 0
         self.finished = asyncio.get_running_loop().create_future()
 
     def ask(self) -> None:
-        number = next(self._numbers).to_bytes(8)
-        key = c.Key(blake2b(self._run + number, digest_size=16).digest(), bytes(16))
-        order_id = ids.order_id(EVENT_ID, self._run[:4] + number)
+        random = self._run + next(self._numbers).to_bytes(4)
+        key = c.Key(blake2b(random, digest_size=16).digest(), bytes(16))
+        order_id = ids.order_id(EVENT_ID, random)
         wanted = (c.Selection(TIER_ID, 2),)
         order = c.PlaceOrder(order_id, "bench", wanted, None, HOLD_MS, key)
         self._supervisor.post(EVENT_ID, order, self._answered)
