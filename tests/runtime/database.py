@@ -79,6 +79,7 @@ class Database:
         self.moves = 0
         self.personal_keys: list[tuple[str, bytes]] = []
         self.on_taken: Callable[[Batch], None] = lambda _: None
+        self.on_succeeded: Callable[[str], None] = lambda _: None  # an incarnation, in its name
 
     # Who lives.
 
@@ -92,6 +93,7 @@ class Database:
             free = before.incarnation in self.dead or node not in self.living
             if not (first and free):
                 return False
+            self.on_succeeded(before.incarnation)
         self.leases[node] = Lease(incarnation, _now_s() + ttl_s, willing)
         return True
 

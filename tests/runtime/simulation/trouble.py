@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from tests.runtime.desk import SECOND_MS
 from tests.runtime.memory_streams import CLOCK_MS
@@ -12,6 +13,7 @@ from tests.runtime.virtual_time import NOON_MS
 AHEAD_MS_MAX = 4 * SECOND_MS  # how far a clock may be stepped
 NODES_MAX = 4
 _SKEW_MS = 300
+_WAKES_WHEN_SUCCEEDED = 0.3
 
 
 class Troublemaker:
@@ -28,8 +30,10 @@ class Troublemaker:
         self._all: list[Host] = []
         self._restarts: list[asyncio.TimerHandle] = []
         self._wakes: dict[Host, asyncio.TimerHandle] = {}
+        self._sleeping: dict[str, Host] = {}  # by incarnation: until another has its name
         self.hosts: list[Host] = []
         self.on_suspect: Callable[[Host], object] | None = None  # it may not be the owner any more
+        servers.database.on_succeeded = self._succeeded
         self._on_world: dict[Trouble, Callable[[], None]] = {
             Trouble.DATABASE_AWAY: self._database_goes,
             Trouble.REDIS_AWAY: self._redis_goes,
@@ -121,14 +125,26 @@ class Troublemaker:
 
     def _replace(self, host: Host) -> None:
         """Another process is started under its name while it only sleeps. The new one has to wait
-        for the lease, and has no name at all if this one wakes before."""
+        for the lease, and has no name at all if this one wakes before. In between is the worst: it
+        has the name, and not the shards yet."""
         if host.life.paused or host.stopping:
             return
         host.pause()
         host.stopping = True  # for the load balancer
         seconds = self._random.choice((1.0, LEASE.ttl_s - 0.1, LEASE.ttl_s + 3))
         self._wakes[host] = asyncio.get_running_loop().call_later(seconds, self._wake, host)
+        if self._random.random() < _WAKES_WHEN_SUCCEEDED:
+            self._sleeping[host.incarnation] = host
         self._start(host.name)
+
+    def _succeeded(self, incarnation: str) -> None:
+        host = self._sleeping.pop(incarnation, None)
+        if host is not None and host.life.paused:
+            self._wakes[host].cancel()
+            self._weather.later(0, partial(self._wake_now, host))
+
+    async def _wake_now(self, host: Host) -> None:
+        self._wake(host)
 
     def _stop(self, host: Host) -> None:
         serving = [other for other in self.hosts if other.serves and other is not host]
