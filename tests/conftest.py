@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 
 _BROWSER_TESTS = Path(__file__).parent / "web"
+# The share of those that wait for whole servers: it comes first, and the rest fills the gaps.
+_SERVERS = "servers"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +23,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Without a browser there are none of its tests, rather than skipped ones."""
     is_browsers = collection_path.is_relative_to(_BROWSER_TESTS)
     return True if is_browsers and not config.option.browser else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _share(item.nodeid) != _SERVERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _ByShare(config, log)
+
+
+class _ByShare(LoadScopeScheduling):
+    """A share is one process's, so what its tests have in common is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _share(nodeid)
+
+
+def _share(nodeid: str) -> str:
+    room = Path(nodeid).parts[1]
+    return _SERVERS if room in ("system", "web") else room
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import aiohttp
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from engine import ids
@@ -131,6 +132,7 @@ async def test_a_node_killed_in_mid_sale_is_back_and_has_lost_nothing(
     await _check(server, crowd, event_id)
 
 
+@pytest.mark.alone
 async def test_everything_killed_in_mid_sale_serves_again_within_two_seconds(
     server: Server, session: aiohttp.ClientSession
 ) -> None:

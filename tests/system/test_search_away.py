@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
+import pytest
 
 from tests.search_server import search_server
 from tests.server import running
@@ -28,6 +29,7 @@ async def until(shop: Shop, q: str, *, total: int, degraded: bool) -> Answer:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.alone
 async def test_postgres_answers_while_the_search_server_is_away(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         search = stack.enter_context(search_server())
