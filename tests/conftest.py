@@ -11,8 +11,6 @@ from xdist.scheduler import LoadScopeScheduling
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
 
 _BROWSER_TESTS = Path(__file__).parent / "web"
-# The share of those that wait for whole servers: it comes first, and the rest fills the gaps.
-_SERVERS = "servers"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,23 +24,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _share(item.nodeid) != _SERVERS)
+    """Those that wait for whole servers come first: the rest fills the gaps."""
+    items.sort(key=lambda item: _room(item.nodeid) != "system")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    return _ByShare(config, log)
+    return _ByRoom(config, log)
 
 
-class _ByShare(LoadScopeScheduling):
-    """A share is one process's, so what its tests have in common is started once."""
+class _ByRoom(LoadScopeScheduling):  # type: ignore[misc]
+    """A room is one process's, so what its tests have in common is started once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _share(nodeid)
+        return _room(nodeid)
 
 
-def _share(nodeid: str) -> str:
-    room = Path(nodeid).parts[1]
-    return _SERVERS if room in ("system", "web") else room
+def _room(nodeid: str) -> str:
+    return Path(nodeid).parts[1]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
