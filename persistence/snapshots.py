@@ -46,10 +46,7 @@ decode_meta = msgspec.json.Decoder(_Meta).decode
 class RedisSnapshots:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._saves = Saves(redis)
-
-    async def save(self, delta: SnapshotDelta) -> bool:
-        return await self._saves.save(delta)
+        self.save = Saves(redis).save
 
     async def load(self, shard_id: int, sale_id: str) -> Snapshot | None:
         """The stored snapshot if it is whole. Read in pieces: should somebody change it meanwhile,
