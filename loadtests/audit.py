@@ -27,6 +27,8 @@ LOOK_S = 0.2
 CONNECTIONS_MAX = 8
 WRONG_SHOWN_MAX = 5
 
+JOURNAL_IS_WHOLE = "the journal has no gap, is whole, never went back"
+
 # What still has to happen before the books can be compared.
 _RESTLESS = {
     "batches to project": """
@@ -130,7 +132,7 @@ async def audit(dsn: str, seen: Seen, base_url: str, quiet_s_max: float = QUIET_
             found = await ledger.read(connection)
             checks = [
                 _check("all is quiet, the projection is at the journal's end", waited, restless),
-                _check("the journal has no gap, is whole, never went back", *_form(found)),
+                _check(JOURNAL_IS_WHOLE, *_form(found)),
                 _check("every sale replays within its places", *_replay(found)),
                 *against_clients(found, seen),
                 *[

@@ -46,7 +46,7 @@ async def run(plan: Plan, console: Console) -> int:
         say(line)
     for path in write(outcome):
         say(f"  {path}")
-    return 0 if outcome.holds is plan.fenced else BROKEN
+    return 0 if outcome.as_it_must else BROKEN
 
 
 @click.command()

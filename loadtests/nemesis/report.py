@@ -33,10 +33,10 @@ def network(outcome: Outcome) -> str:
 
 def verdict(outcome: Outcome) -> str:
     if outcome.plan.fenced:
-        return "every promise held" if outcome.holds else "a promise is BROKEN"
-    if outcome.holds:
-        return "the fence was off and nothing was found: the verdict is worth NOTHING"
-    return "the fence was off and the verdict failed, as it must"
+        return "every promise held" if outcome.as_it_must else "a promise is BROKEN"
+    if outcome.as_it_must:
+        return "the fence was off and the journal is ruined, as it must be"
+    return "the fence was off and the journal is whole: the verdict is worth NOTHING"
 
 
 def _summary(outcome: Outcome) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.ids import shard_of
 from loadtests.api import Caller, sign_in
-from loadtests.audit import QUIET_S_MAX, Check, audit
+from loadtests.audit import JOURNAL_IS_WHOLE, QUIET_S_MAX, Check, audit
 from loadtests.catalogue import HOT, Builder, OnSale
 from loadtests.client import Client
 from loadtests.conferences import Conference, upcoming
@@ -84,6 +84,13 @@ class Outcome(Struct, frozen=True):
     def holds(self) -> bool:
         return all(check.ok for check in self.checks)
 
+    @property
+    def as_it_must(self) -> bool:
+        """Every promise held; with the fence off, what it keeps out was found in the journal."""
+        if self.plan.fenced:
+            return self.holds
+        return any(check.name == JOURNAL_IS_WHOLE and not check.ok for check in self.checks)
+
 
 class _Places(Builder):
     """All events have plenty of places but one, the first that is not the catalogue's hot one."""
@@ -134,13 +141,16 @@ class Nemesis:
         self.phase = "under fire"
         self.witness.begin()
         coming = asyncio.create_task(crowd.comes(), name="crowd")
-        shard = shard_of(hot.event_id, SHARDS)
+        hot_shard = shard_of(hot.event_id, SHARDS)
         if self.plan.zombies:
+            shard_by_event = {
+                event.event_id: shard_of(event.event_id, SHARDS) for event in (hot, *others)
+            }
             await raise_zombies(
-                made, self.witness, self.plan.zombies, (hot.event_id, shard), self._over
+                made, self.witness, self.plan.zombies, hot_shard, shard_by_event, self._over
             )
         else:
-            await self._break(made, shard)
+            await self._break(made, hot_shard)
         took_s = self.witness.now_s
         await self._send_home(crowd, coming)
         self.phase = "audit"

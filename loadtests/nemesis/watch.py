@@ -1,6 +1,7 @@
 """Watches who owns which shard while everything breaks: epochs grow, and who gives up is silent."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
 
 import asyncpg
 
@@ -50,6 +51,13 @@ class Watch:
         self.epoch_by_shard[shard_id] = epoch
         self.owner_by_shard[shard_id] = owner
         self._check_silence((shard_id, epoch), owner, last_seq)
+
+    def shards_of(self, owner: str) -> set[int]:
+        return {shard_id for shard_id, name in self.owner_by_shard.items() if name == owner}
+
+    def grown_since(self, before: Mapping[int, int], shard_ids: Iterable[int]) -> bool:
+        """Whether each of these has a later epoch than it had `before`."""
+        return all(self.epoch_by_shard[each] > before.get(each, 0) for each in shard_ids)
 
     def _check_silence(self, grant: tuple[int, int], owner: str | None, last_seq: int) -> None:
         """Who has given a shard up writes no more; the next one writes with an epoch of its own.

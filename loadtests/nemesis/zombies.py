@@ -1,11 +1,11 @@
 """Owners stopped with a batch in flight and woken after the takeover, one after another.
 
 The batch waits in the network while its owner stands still past its lease. Once another node has
-the shard and has sold on it, the batch arrives, and the owner wakes: the fence, or ruin.
+its shards and has sold on each, the batch arrives, and the owner wakes: the fence, or ruin.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from loadtests.nemesis import proxy
 from loadtests.nemesis.faults import JOURNAL, MISSED, in_flight, stopped
@@ -25,10 +25,11 @@ async def raise_zombies(
     world: World,
     witness: Witness,
     count: int,
-    hot: tuple[str, int],
+    hot_shard: int,
+    shard_by_event: Mapping[str, int],
     tell: Callable[[Struck], None],
 ) -> None:
-    """`hot`: the event and its shard. `tell` hears of each when it is over.
+    """The owner of the hot shard, each time. `tell` hears of each when it is over.
 
     It ends early where nobody takes over any more: without its fence a sale is soon past loading.
     """
@@ -37,7 +38,8 @@ async def raise_zombies(
         began_s = witness.now_s
         plan = Planned(number, Kind.ZOMBIE, began_s, TAKEOVER_S_MAX, number, overlaps=False)
         try:
-            name, missed = await _raise_one(world, witness, *hot), None
+            name = await _raise_one(world, witness, hot_shard, shard_by_event)
+            missed = None
         except (*MISSED, TimeoutError) as error:
             name, missed = "", repr(error)
         tell(Struck(plan, name, began_s, witness.now_s, missed))
@@ -47,23 +49,28 @@ async def raise_zombies(
         await asyncio.sleep(REST_S)
 
 
-async def _raise_one(world: World, witness: Witness, event_id: str, shard_id: int) -> str:
-    owner, epoch = world.owner_of(shard_id), world.watch.epoch_by_shard[shard_id]
+async def _raise_one(
+    world: World, witness: Witness, hot_shard: int, shard_by_event: Mapping[str, int]
+) -> str:
+    """The batch may be of any of its owner's sales, so the next one has to have sold on each."""
+    owner, epochs = world.owner_of(hot_shard), dict(world.watch.epoch_by_shard)
+    owned = {hot_shard} | world.watch.shards_of(owner.name)
+    events = [event_id for event_id, shard_id in shard_by_event.items() if shard_id in owned]
     links = world.postgres.find(pids=frozenset([owner.pid]), hello=JOURNAL)
     held = Disturbance(proxy.Kind.HOLD_REQUESTS, links=links)
     async with world.postgres.disturbed(held):
         await in_flight(links)
         with stopped([owner.pid], TAKEOVER_S_MAX):
             async with asyncio.timeout(TAKEOVER_S_MAX):
-                await _until(lambda: world.watch.epoch_by_shard[shard_id] > epoch)
+                await _until(lambda: world.watch.grown_since(epochs, owned))
                 taken_s = witness.now_s
-                await _until(lambda: _sold_since(witness, event_id, taken_s))
+                await _until(lambda: all(_sold_since(witness, each, taken_s) for each in events))
     return owner.name
 
 
 def _sold_since(witness: Witness, event_id: str, since_s: float) -> bool:
     durable = witness.durable_by_event[event_id]
-    return bool(durable) and durable[-1].answered_s > since_s
+    return bool(durable) and durable[-1].sent_s > since_s
 
 
 async def _until(condition: Callable[[], bool]) -> None:
