@@ -3,12 +3,17 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from persistence.embedded import EmbeddedPostgres, EmbeddedRedis
+
+# The same examples every time, however slow the machine is.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("house")
 
 _BROWSER_TESTS = Path(__file__).parent / "web"
 

@@ -40,7 +40,9 @@ class PostOffice:
     async def open(self, port: int = 0) -> AsyncIterator["PostOffice"]:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: SMTP(self, loop=loop, data_size_limit=50_000_000), "127.0.0.1", port
+            lambda: SMTP(self, hostname="localhost", loop=loop, data_size_limit=50_000_000),
+            "127.0.0.1",
+            port,
         )
         self.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:

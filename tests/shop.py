@@ -1,5 +1,6 @@
 """A small client of the API for tests: roles, an event on sale, orders, payments, scans."""
 
+import asyncio
 import itertools
 from typing import Any
 from uuid import uuid4
@@ -196,3 +197,15 @@ class Shop:
         scanner = await self.token("scanner", device, event_id)
         body = {"token": token, "nonce": nonce or uuid4().hex, **more}
         return await self.call("POST", f"/v1/events/{event_id}/checkins", body, token=scanner)
+
+    async def conflicts(self, event_id: str) -> list[dict[str, Any]]:
+        """At its doors; when it answers, the tables have come as far as the sale."""
+        async with asyncio.timeout(60):
+            while (found := await self._conflicts(event_id)).status == 503:
+                pass  # it has waited two seconds for them
+        assert found.status == 200, found.body
+        items: list[dict[str, Any]] = found.body["items"]
+        return items
+
+    async def _conflicts(self, event_id: str) -> Answer:
+        return await self.organize("GET", f"/v1/events/{event_id}/conflicts")

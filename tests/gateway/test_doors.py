@@ -67,11 +67,8 @@ async def test_false_tokens_and_those_of_other_events_are_told_apart(shop: Shop)
     here, _ = await shop.on_sale()
     there, (tier_id,) = await shop.on_sale()
     (ticket,) = (await shop.bought(there, tier_id))["tickets"]
-    for _ in range(100):  # as far as the projection knows
-        scanned = await shop.scan(here, ticket["token"])
-        if scanned.body["reason"] == "wrong_event":
-            break
-        await asyncio.sleep(0.05)
+    await shop.conflicts(there)  # the tables have come so far
+    scanned = await shop.scan(here, ticket["token"])
     assert scanned.body == {"result": "INVALID", "reason": "wrong_event"}
     fake = await shop.scan(here, str(uuid4()))
     assert fake.body == {"result": "INVALID", "reason": "unknown_token"}
@@ -123,11 +120,8 @@ async def test_the_counts_and_the_history_tell_what_happened(shop: Shop) -> None
     assert doors.body["by_tier"] == {tier_id: 2}
     assert doors.body["by_gate"] == {"North": 1, "South": 1}
     assert sum(doors.body["by_minute"].values()) == 2
-    for _ in range(100):
-        history = await shop.call("GET", f"/v1/events/{event_id}/checkins", token=organizer)
-        if len(history.body["items"]) == 3:
-            break
-        await asyncio.sleep(0.05)
+    await shop.conflicts(event_id)  # the tables have come so far
+    history = await shop.call("GET", f"/v1/events/{event_id}/checkins", token=organizer)
     told = [(line["nonce"], line["result"]) for line in history.body["items"]]
     assert told == [("n1", "ADMIT"), ("n2", "ADMIT"), ("n3", "ALREADY_ADMITTED")]
 

@@ -84,7 +84,7 @@ async def test_sold_out_goes_back_to_on_sale_by_itself(shop: Shop) -> None:
 
 
 async def test_an_event_completes_by_itself_once_it_is_over(shop: Shop) -> None:
-    event_id, _ = await shop.on_sale(
-        start_time="2026-01-01T10:00:00Z", end_time="2026-01-01T11:00:00Z"
-    )
+    event_id, _ = await shop.on_sale()
+    over = {"start_time": "2026-01-01T10:00:00Z", "end_time": "2026-01-01T11:00:00Z"}
+    assert (await shop.organize("PATCH", f"/v1/events/{event_id}", over)).status == 200
     await becomes(shop, event_id, "COMPLETED")

@@ -53,14 +53,8 @@ async def outcomes(shop: Shop, event_id: str, device: str, *scans: Any, **more: 
     return [result["outcome"] for result in answer.body["results"]]
 
 
-async def conflicts(shop: Shop, event_id: str) -> list[dict[str, Any]]:
-    found = await shop.organize("GET", f"/v1/events/{event_id}/conflicts")
-    assert found.status == 200, found.body
-    items: list[dict[str, Any]] = found.body["items"]
-    return items
-
-
 async def manifest(shop: Shop, event_id: str, query: str = "") -> Any:
+    await shop.conflicts(event_id)  # the tables have come so far
     found = await shop.organize("GET", f"/v1/events/{event_id}/manifest{query}")
     assert found.status == 200, found.body
     return found.body
@@ -96,7 +90,7 @@ async def test_the_earliest_admission_stands_and_the_others_are_conflicts(shop: 
     for second, device in ((3, "d3"), (1, "d1"), (2, "d2")):
         scan = told(ticket["token"], at + timedelta(seconds=second), device)
         await sync(shop, event_id, device, scan)
-    found = await conflicts(shop, event_id)
+    found = await shop.conflicts(event_id)
     assert {conflict["device_id"] for conflict in found} == {"d2", "d3"}
     assert {conflict["admission"]["device_id"] for conflict in found} == {"d1"}
     assert {conflict["kind"] for conflict in found} == {"already_admitted"}
@@ -118,7 +112,7 @@ async def test_an_admission_given_online_is_never_displaced(shop: Shop) -> None:
     assert await outcomes(shop, event_id, "d1", already_online) == ["recorded"]
     again = await shop.scan(event_id, ticket["token"], device="d3")
     assert again.body["checked_in_at"] == online.body["checked_in_at"]
-    assert [conflict["nonce"] for conflict in await conflicts(shop, event_id)] == ["x"]
+    assert [conflict["nonce"] for conflict in await shop.conflicts(event_id)] == ["x"]
 
 
 async def test_a_devices_clock_is_corrected_and_both_times_are_kept(shop: Shop) -> None:
@@ -135,7 +129,7 @@ async def test_a_devices_clock_is_corrected_and_both_times_are_kept(shop: Shop) 
     assert await outcomes(shop, event_id, "d3", fast, sent_at=sent_at) == ["recorded"]
     ahead = told(ticket["token"], now() + hour, "ahead")
     assert await outcomes(shop, event_id, "d4", ahead) == ["conflict"]
-    await conflicts(shop, event_id)  # the tables have come so far
+    await shop.conflicts(event_id)  # the tables have come so far
     history = await shop.organize("GET", f"/v1/events/{event_id}/checkins")
     lines = {line["nonce"]: line for line in history.body["items"]}
     scanned_at, corrected_at = (
@@ -158,7 +152,7 @@ async def test_a_clock_beyond_all_calendars_stops_nobody(shop: Shop) -> None:
         more = {"scanned_at": scanned_at, "sent_at": sent_at}
         online = await shop.scan(event_id, token, device="d2", **more)
         assert online.body["result"] == "ALREADY_ADMITTED"
-    assert await conflicts(shop, event_id) == []  # the tables have come so far
+    assert await shop.conflicts(event_id) == []  # the tables have come so far
 
 
 async def test_a_clock_that_was_told_once_corrects_what_comes_later(shop: Shop) -> None:
@@ -174,7 +168,7 @@ async def test_a_clock_that_was_told_once_corrects_what_comes_later(shop: Shop) 
     body = {"device_id": device["device_id"], "scans": [scan]}
     answer = await shop.call("POST", f"{path}/checkins/sync", body, token=token)
     assert abs(answer.body["clock_offset_ms"] - 3_600_000) < 60_000
-    await conflicts(shop, event_id)
+    await shop.conflicts(event_id)
     history = await shop.organize("GET", f"{path}/checkins")
     for line in history.body["items"]:
         behind = datetime.fromisoformat(line["corrected_at"]) - datetime.fromisoformat(
@@ -203,7 +197,7 @@ async def test_a_refund_splits_the_scans_into_those_before_and_after(shop: Shop)
     answer = await sync(shop, event_id, "d1", before, after)
     assert [r["outcome"] for r in answer.body["results"]] == ["recorded", "late_invalid"]
     assert answer.body["results"][1]["reason"] == "refunded"
-    (found,) = await conflicts(shop, event_id)
+    (found,) = await shop.conflicts(event_id)
     assert (found["nonce"], found["kind"]) == ("before", "ended")
 
 

@@ -26,7 +26,7 @@ async def give(shop: Shop, event_id: str, code: str = "SUMMER", **terms: Any) ->
 
 async def uses(shop: Shop, event_id: str, wanted: int) -> None:
     """Wait until the organizer sees that the event's only code has been used so often."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             told = await shop.organize("GET", f"/v1/events/{event_id}/promo-codes")
             (promo,) = told.body["items"]
@@ -44,7 +44,7 @@ async def ordered(shop: Shop, event_id: str, lines: dict[str, int], **more: Any)
 
 
 async def found(shop: Shop, title: str) -> list[dict[str, Any]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             answer = await shop.call("GET", f"/v1/search/events?q={title}")
             if answer.body["items"]:

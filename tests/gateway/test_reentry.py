@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.test_offline import conflicts, hashed, manifest, now, outcomes, told
+from tests.gateway.test_offline import hashed, manifest, now, outcomes, told
 from tests.shop import Answer, Shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -36,7 +36,7 @@ async def test_who_has_left_comes_in_again_and_is_counted(shop: Shop) -> None:
     doors = (await shop.organize("GET", f"/v1/events/{event_id}/doors")).body
     assert (doors["admitted"], doors["exited"], doors["inside"]) == (2, 1, 1)
     assert (doors["by_gate"], doors["exited_by_gate"]) == ({"North": 2}, {"South": 1})
-    await conflicts(shop, event_id)  # the tables have come so far
+    await shop.conflicts(event_id)  # the tables have come so far
     history = await shop.organize("GET", f"/v1/events/{event_id}/checkins")
     lines = [(line["direction"], line["result"]) for line in history.body["items"]]
     assert lines == [
@@ -88,9 +88,9 @@ async def test_conflicts_are_those_of_one_stay(shop: Shop) -> None:
     assert await outcomes(shop, event_id, "d1", scan(1, "in")) == ["recorded"]
     assert await outcomes(shop, event_id, "d2", scan(9, "next")) == ["conflict"]
     assert await outcomes(shop, event_id, "d3", scan(12, "second")) == ["conflict"]
-    assert {c["nonce"] for c in await conflicts(shop, event_id)} == {"next", "second"}
+    assert {c["nonce"] for c in await shop.conflicts(event_id)} == {"next", "second"}
     assert await outcomes(shop, event_id, "d4", scan(5, "out", result="EXIT")) == ["recorded"]
-    (left,) = await conflicts(shop, event_id)
+    (left,) = await shop.conflicts(event_id)
     assert (left["nonce"], left["admission"]["nonce"]) == ("second", "next")
     answer = await shop.call(
         "POST",

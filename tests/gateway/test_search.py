@@ -14,6 +14,7 @@ from tests.shop import Answer, Shop
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 VISIBLE_S = 2.0
+VISIBLE_S_MAX = 20.0  # where others use this machine, too
 
 
 def word() -> str:
@@ -31,14 +32,29 @@ def found_ids(answer: Answer) -> list[str]:
 
 
 async def found(shop: Shop, ids: list[str], token: str | None = None, **query: object) -> Answer:
-    """The answer once it is these events; it must become so in time."""
+    """The answer once it is these events."""
     asked_at = time.monotonic()
     while True:
         answer = await search(shop, token, **query)
         if found_ids(answer) == ids:
             return answer
-        assert time.monotonic() - asked_at < VISIBLE_S, (ids, answer.body)
+        assert time.monotonic() - asked_at < VISIBLE_S_MAX, (ids, answer.body)
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.alone
+async def test_what_is_published_and_changed_is_found_in_time(shop: Shop) -> None:
+    old, new = word(), word()
+    took_s: list[float] = []
+    for title in (old, new):
+        if title is old:
+            event_id, _ = await shop.on_sale(title=title)
+        else:
+            await shop.organize("PATCH", f"/v1/events/{event_id}", {"title": title})
+        began = time.monotonic()
+        await found(shop, [event_id], q=title)
+        took_s.append(time.monotonic() - began)
+    assert max(took_s) < VISIBLE_S
 
 
 async def test_an_event_is_found_from_its_publishing_to_its_end(shop: Shop) -> None:
@@ -95,7 +111,7 @@ async def test_an_event_that_is_sold_out_has_no_tickets_until_one_comes_back(sho
         answer = await found(shop, [event_id], q=name, available="false")
         if answer.body["items"][0]["event"]["status"] == "SOLD_OUT":
             break
-        assert time.monotonic() - began < VISIBLE_S
+        assert time.monotonic() - began < VISIBLE_S_MAX
         await asyncio.sleep(0.05)
 
 
@@ -229,7 +245,7 @@ async def test_what_sells_trends_in_its_city_until_it_is_cancelled(shop: Shop) -
         items = await listed(shop, path)
         if [(i["event"]["event_id"], i["tickets_24h"]) for i in items] == expected:
             break
-        assert time.monotonic() - began < 5, items
+        assert time.monotonic() - began < VISIBLE_S_MAX, items
         await asyncio.sleep(0.05)
     everywhere = [i["event"]["event_id"] for i in await listed(shop, "/v1/trending?limit=200")]
     assert {hot, calm} <= set(everywhere)

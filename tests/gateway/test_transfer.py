@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
-from random import Random
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 RACES = 1_000
 AT_ONCE = 40  # races
 PLACES_AN_ORDER = 10
+FIRST = ("transfer", "check-in", "refund", None)  # None: all at once, which the doors mostly win
 
 
 async def give(
@@ -118,43 +118,40 @@ async def test_a_refund_cancels_the_ticket_that_lives(shop: Shop) -> None:
 
 
 async def test_transfer_check_in_and_refund_of_one_ticket_have_one_winner(shop: Shop) -> None:
-    random = Random(11)
     event_id, (tier_id,) = await shop.on_sale({"price": 0, "total_quantity": RACES})
     tickets: list[dict[str, Any]] = []
     for _ in range(RACES // PLACES_AN_ORDER):
         tickets += (await shop.bought(event_id, tier_id, PLACES_AN_ORDER))["tickets"]
     won: Counter[str] = Counter()
-    left = iter(tickets)
+    left = enumerate(tickets)
 
     async def run() -> None:
-        for ticket in left:
-            won[await _race(shop, event_id, ticket, random)] += 1
+        for number, ticket in left:
+            first = FIRST[number % len(FIRST)]
+            winner = await _race(shop, event_id, ticket, first)
+            assert first in (None, winner)
+            won[winner] += 1
 
     await asyncio.gather(*(run() for _ in range(AT_ONCE)))
     assert won.total() == RACES
-    assert min(won["transfer"], won["check-in"], won["refund"]) > RACES // 20, won
     doors = await shop.organize("GET", f"/v1/events/{event_id}/doors")
     assert doors.body["admitted"] == won["check-in"]
 
 
-async def _race(shop: Shop, event_id: str, ticket: dict[str, Any], random: Random) -> str:
-    """All three at about once; the one that won, having looked at what the others say.
-
-    The doors go first in the mailbox: were nobody late, they would nearly always win.
-    """
+async def _race(shop: Shop, event_id: str, ticket: dict[str, Any], first: str | None) -> str:
+    """All at once, but who goes first, if anybody; the one that won, and what the others say."""
     ticket_id, order_id = ticket["ticket_id"], ticket["order_id"]
     refund = f"/v1/orders/{order_id}/refund"
     body = {"ticket_ids": [ticket_id]}
-
-    async def late(asked: Awaitable[Answer]) -> Answer:
-        await asyncio.sleep(random.choice((0, 0.005, 0.02)))
-        return await asked
-
-    given, scanned, refunded = await asyncio.gather(
-        late(give(shop, ticket_id)),
-        late(shop.scan(event_id, ticket["token"])),
-        late(shop.organize("POST", refund, body, key=uuid4().hex)),
-    )
+    asks: dict[str, Callable[[], Awaitable[Answer]]] = {
+        "transfer": lambda: give(shop, ticket_id),
+        "check-in": lambda: shop.scan(event_id, ticket["token"]),
+        "refund": lambda: shop.organize("POST", refund, body, key=uuid4().hex),
+    }
+    told = {first: await asks[first]()} if first else {}
+    rest = [name for name in asks if name not in told]
+    told |= zip(rest, await asyncio.gather(*(asks[name]() for name in rest)), strict=True)
+    given, scanned, refunded = (told[name] for name in asks)
     if given.status == 201:
         assert (scanned.body["result"], scanned.body["reason"]) == ("INVALID", "transferred")
         assert (refunded.status, refunded.code) == (409, "ticket_not_valid")

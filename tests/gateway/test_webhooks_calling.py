@@ -137,8 +137,8 @@ async def test_an_answer_without_end_is_cut_off(house: House) -> None:
     await house.endpoint("a", house.receiver.url.replace("/hook", "/flood"))
     await house.delivery("a")
     async with house.calling():
-        await until(lambda: house.ended("a", "delivered"), 5)
-        await asyncio.wait_for(house.receiver.hangs.wait(), 5)
+        await until(lambda: house.ended("a", "delivered"))
+        await asyncio.wait_for(house.receiver.hangs.wait(), 20)
 
 
 async def test_a_name_that_turns_to_the_inside_is_not_called(house: House) -> None:

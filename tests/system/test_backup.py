@@ -75,12 +75,12 @@ async def test_damage_is_mended_where_the_server_is_stopped(
         shop = Shop(server.url, session)
         event_id, (tier_id,) = await shop.on_sale()
         await shop.bought(event_id, tier_id, 2)
+        connection = await _projected(server)
         code, output = await stampede(folder, "fsck", "--repair")
         assert (code, output) == (
             2,
             "stampede: a projector writes the tables: stop the server, then mend them\n",
         )
-        connection = await _projected(server)
         await connection.execute("UPDATE tier_counters SET sold = sold + 1")
         await connection.close()
     told = f"{event_id}: the row {tier_id} has sold 3, by the facts 2"
@@ -99,7 +99,7 @@ async def _projected(server: Server) -> asyncpg.Connection:
     """A connection, once the tables are where the journal is."""
     sockets = (server.folder / "postgres.sockets").resolve()
     connection = await asyncpg.connect(f"postgresql://stampede@/stampede?host={sockets}&port=5432")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await connection.fetchval(_BEHIND):
             pass
     return connection

@@ -53,6 +53,8 @@ _PATIENT = """{
     window.setTimeout = (done, ms, ...more) => timer(done, ms === 1000 ? 20_000 : ms, ...more);
 }"""
 
+TOLD_MS_MAX = 60_000  # a server that was killed has to be back first
+
 
 class Seen(Struct, frozen=True):
     """`ms`: from the frame, or the last key, to the picture."""
@@ -132,7 +134,7 @@ class Phone:
         await self.told()
 
     async def told(self) -> None:
-        await self.page.wait_for_selector("#line:not(.down)")
+        await self.page.wait_for_selector("#line:not(.down)", timeout=TOLD_MS_MAX)
         await self.shows("count-waiting", "0")
 
     async def shows(self, name: str, text: str) -> None:

@@ -49,6 +49,7 @@ async def test_a_refused_ticket_is_let_in_with_a_reason(phone: Phone, shop: Shop
     await phone.page.evaluate("delete document.getElementById('verdict').dataset.ms")
     await phone.page.click("text=Guest list")
     assert (await phone.seen()).result == "ADMIT"
+    await shop.conflicts(event_id)  # the tables have come so far
     (line,) = [
         line
         for line in (await shop.organize("GET", f"/v1/events/{event_id}/checkins")).body["items"]
@@ -81,6 +82,7 @@ async def test_conflicts_are_listed(phone: Phone, shop: Shop) -> None:
     await sync(shop, event_id, "d1", told(ticket["token"], now(), gate="North"))
     await phone.enrol(shop, event_id, profile="supervisor")
     await phone.page.click("#more")
+    await shop.conflicts(event_id)  # the tables have come so far
     await phone.page.click("text=Conflicts")
     await phone.page.wait_for_selector("#sheet-body li")
     line = await phone.text("#sheet-body li")
