@@ -37,9 +37,9 @@ class NodeProcess:
         self._process: asyncio.subprocess.Process | None = None
         # Ours, so that it stands through the restarts of who answers there.
         self._http = _listening() if "gateway" in self._roles else None
-        self._ops_port = _free_port()
+        self._ops = _reserved()
         self.url = f"http://127.0.0.1:{_port(self._http)}" if self._http is not None else ""
-        self.ops_url = f"http://127.0.0.1:{self._ops_port}"
+        self.ops_url = f"http://127.0.0.1:{_port(self._ops)}"
 
     @property
     def pid(self) -> int:
@@ -55,7 +55,7 @@ class NodeProcess:
         ready, says_ready = os.pipe()
         arguments = [f"--role={role}" for role in self._roles]
         arguments += [f"--name={self.name}", f"--ready-fd={says_ready}"]
-        arguments.append(f"--ops-port={self._ops_port}")
+        arguments.append(f"--ops-port={_port(self._ops)}")
         fds = [says_ready]
         if self._http is not None:
             arguments.append(f"--listen-fd={self._http.fileno()}")
@@ -88,6 +88,7 @@ class NodeProcess:
         return await asyncio.wait_for(self._process.wait(), 30)
 
     def close(self) -> None:
+        self._ops.close()
         if self._http is not None:
             self._http.close()
 
@@ -104,9 +105,12 @@ def _port(listening: socket.socket) -> int:
     return port
 
 
-def _free_port() -> int:
-    with _listening() as found:
-        return _port(found)
+def _reserved() -> socket.socket:
+    """Nobody else is given its port; who asks for that very port gets it."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", 0))
+    return found
 
 
 class Cluster:

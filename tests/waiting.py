@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 POLL_S = 0.01
 
 
-async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 60.0) -> None:
     """Raises TimeoutError where the condition does not hold within so long."""
     deadline = time.monotonic() + seconds
     while not await _asked(condition):

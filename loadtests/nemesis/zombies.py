@@ -52,7 +52,10 @@ async def raise_zombies(
 async def _raise_one(
     world: World, witness: Witness, hot_shard: int, shard_by_event: Mapping[str, int]
 ) -> str:
-    """The batch may be of any of its owner's sales, so the next one has to have sold on each."""
+    """The batch may be of any of its owner's sales, so the next one has to have sold on each.
+
+    While nothing was sold all that comes is an order, so the first one's batch has a row.
+    """
     owner, epochs = world.owner_of(hot_shard), dict(world.watch.epoch_by_shard)
     owned = {hot_shard} | world.watch.shards_of(owner.name)
     events = [event_id for event_id, shard_id in shard_by_event.items() if shard_id in owned]

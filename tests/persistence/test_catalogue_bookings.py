@@ -41,6 +41,17 @@ def _two_look_before_either_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bookings, "_conflict", look_together)
 
 
+def _one_inserts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that do in one instant wait for each other, and Postgres ends one of them: a deadlock."""
+    write, turn = bookings._write, asyncio.Lock()
+
+    async def write_in_turn(*asked: Any) -> Rejection | None:
+        async with turn:
+            return await write(*asked)
+
+    monkeypatch.setattr(bookings, "_write", write_in_turn)
+
+
 async def _fifty_at_once(world: World, venue: Venue) -> list[Event | Stored | Rejection]:
     drafts = [draft(venue) for _ in range(50)]
     return await asyncio.gather(*(world.catalogue.add_event(event, None) for event in drafts))
@@ -52,6 +63,7 @@ async def test_of_fifty_who_ask_for_one_hall_at_once_one_gets_it(
 ) -> None:
     if "lock" not in guard:
         _without_locks(monkeypatch)
+        _one_inserts_at_a_time(monkeypatch)
     if "constraint" not in guard:
         await _without_constraint(world)
     venue = await world.venue()

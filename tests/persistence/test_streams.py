@@ -232,8 +232,12 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedRedis]:
 
 
 @pytest_asyncio.fixture
-async def client(server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Redis]:
-    """By a path that stays when the server starts again."""
+async def client(
+    server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Redis]:
+    """By a path that stays when the server starts again; given up sooner than in earnest."""
+    monkeypatch.setattr(module, "BLOCK_MS", 100)
+    monkeypatch.setattr(module, "SOCKET_TIMEOUT_S", 0.5)
     made = connect(f"unix://{tmp_path}/redis.sockets/redis.sock")
     await made.ping()
     yield made

@@ -72,10 +72,12 @@ async def test_devices_judge_alone_while_the_owner_changes(cluster: Cluster) -> 
             Device(shop, event_id, name, await shop.token("scanner", name, event_id))
             for name in names
         ]
-        stopped = asyncio.Event()
+        killed, stopped = asyncio.Event(), asyncio.Event()
 
         async def work(device: Device, own: list[str]) -> None:
-            for token in own:
+            for number, token in enumerate(own):
+                if number == len(own) // 2:
+                    await killed.wait()
                 await device.scan(token)
                 if not stopped.is_set():
                     await asyncio.sleep(0.02)
@@ -87,6 +89,7 @@ async def test_devices_judge_alone_while_the_owner_changes(cluster: Cluster) -> 
         await until(lambda: sum(len(device.online) for device in devices) >= DEVICES)
         owner = await cluster.owner(event_id)
         await owner.kill()
+        killed.set()
         await until(lambda: any(device.alone for device in devices))
         assert await cluster.owner(event_id) is owner, "it was told before another owns the sale"
         stopped.set()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +19,8 @@ from tests.server import Server, running
 from tests.shop import Answer, Shop
 
 HOLD_S = 25
+OFFER_S = 5
+CAME_TOO_LATE = ("order_expired", "order_not_pending")  # its place came back by itself
 WAITING = 1_000
 GIVEN_UP, REFUNDED, EXPIRED, ADDED = 100, 80, 60, 60  # places that come back, 300 in all
 WIDENED = 6
@@ -116,7 +118,7 @@ async def each(steps: list[Step], at_once: int) -> None:
     async def work() -> None:
         for step in left:
             answer = await step()
-            assert answer.status == 200, answer.body
+            assert answer.status == 200 or answer.code in CAME_TOO_LATE, answer.body
 
     await asyncio.gather(*(work() for _ in range(at_once)))
 
@@ -234,7 +236,10 @@ async def _check_the_line(till: Till, line: list[dict[str, Any]]) -> None:
 
 
 async def test_an_offer_that_nobody_takes_goes_on_within_a_second(tmp_path: Path) -> None:
-    settings = {"STAMPEDE_OFFER_SECONDS": "2", "STAMPEDE_ORDER_HOLD_SECONDS": "2"}
+    settings = {
+        "STAMPEDE_OFFER_SECONDS": str(OFFER_S),
+        "STAMPEDE_ORDER_HOLD_SECONDS": str(OFFER_S),
+    }
     async with running(tmp_path / "data", settings) as server, aiohttp.ClientSession() as http:
         shop = Shop(server.url, http)
         event_id, (tier_id,) = await shop.on_sale({"total_quantity": 1, "price": 0})
@@ -273,10 +278,12 @@ async def _offered(till: Till, entry_id: str) -> dict[str, Any]:
 
 
 async def _late_s(till: Till, entry_id: str, ended_at: str) -> float:
-    """How long after that instant the entry was offered the place."""
-    async with asyncio.timeout(10):
+    """How long after that instant the entry was offered the place, by the server's clock."""
+    async with asyncio.timeout(60):
         while True:
             entry = await till.entry(entry_id)
             if entry["status"] != "WAITING":
-                return (datetime.now(UTC) - datetime.fromisoformat(ended_at)).total_seconds()
+                offered = datetime.fromisoformat(entry["offer"]["expires_at"])
+                late = offered - timedelta(seconds=OFFER_S) - datetime.fromisoformat(ended_at)
+                return late.total_seconds()
             await asyncio.sleep(0.01)

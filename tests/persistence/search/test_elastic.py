@@ -15,6 +15,7 @@ from elasticsearch import AsyncElasticsearch
 
 from engine.finding import Closeness, Document, Found, Search, Suggestion
 from engine.wording import question
+from persistence.search import fallback
 from persistence.search.elastic import ElasticIndex, body_of
 from persistence.search.elastic_indexes import ElasticIndexes, connect
 from persistence.search.fallback import IndexWithFallback, SearchUnavailable
@@ -155,7 +156,10 @@ async def test_reindexing_switches_at_once_and_loses_no_change(
     assert (await index.search(asked("soul"))).total == 1
 
 
-async def test_postgres_answers_while_the_server_is_away(pool: asyncpg.Pool) -> None:
+async def test_postgres_answers_while_the_server_is_away(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fallback, "SPARED_S", 60.0)
     await PostgresWriter(pool).write([document(n) for n in range(1, 8)])
     failures: list[Exception] = []
     client = connect("http://127.0.0.1:9", plain_json=True)
