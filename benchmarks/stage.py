@@ -17,7 +17,6 @@ from persistence.journal import decode
 
 PLACES = 10_000_000
 SOLD_A_TIME = 10
-LOG_SEGMENTS = 16  # that Postgres keeps at least, `min_wal_size`
 CHECK_INS_PER_S_MAX = 25_000  # tickets are sold for as many
 
 
@@ -151,18 +150,6 @@ async def facts(dsn: str) -> list[Any]:
     rows = await connection.fetch("SELECT batch, crc FROM journal")
     await connection.close()
     return [entry.fact for row in rows for entry in decode(row["batch"], row["crc"])]
-
-
-async def settle(server: Endpoint) -> None:
-    """As a server of some minutes: to make a segment of Postgres' log takes tens of milliseconds,
-    which a commit waits for, until there are enough to be used again."""
-    connection = await asyncpg.connect(server.dsn)
-    for _ in range(LOG_SEGMENTS):
-        await connection.execute("SELECT pg_logical_emit_message(false, 'bench', '')")
-        await connection.execute("SELECT pg_switch_wal()")
-    await connection.execute("CHECKPOINT")
-    await connection.close()
-    await server.until_quiet()
 
 
 async def durability(dsn: str) -> str:

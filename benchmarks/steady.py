@@ -45,7 +45,7 @@ async def _steady(
     rounds = asked.rounds_or(5)
     async with serving as ours:
         sale, door = stage.event_on_sale(ours), stage.event_on_sale(ours, price=0)
-        await stage.settle(ours)
+        await ours.until_quiet()
         most_orders = await most_reservations(ours, sale, asked)
         scanned_s = asked.seconds * (TRIALS + 2 * STEADY * rounds + 1)
         await stage.sell(ours, *door, int(stage.CHECK_INS_PER_S_MAX * scanned_s))
@@ -72,7 +72,7 @@ async def _steady(
         conditions = (
             f"At {STEADY:.0%} of the most with {asked.in_flight} in flight (median of {TRIALS}),"
             f" open loop, Poisson arrivals, {asked.seconds:g} s a round, in turns. {_generator()}"
-            f" {await stage.durability(ours.dsn)}, its log grown before;"
+            f" {await stage.durability(ours.dsn)};"
             " logs, metrics, snapshots and projector on."
         )
         return measured(name, "./run bench steady", conditions, figures)
@@ -82,7 +82,7 @@ async def curve(asked: Asked) -> list[Measurement]:
     """Throughput against latency, as the load of reservations rises."""
     async with stampede_on_its_own_core() as ours:
         sale = stage.event_on_sale(ours)
-        await stage.settle(ours)
+        await ours.until_quiet()
         most = await most_reservations(ours, sale, asked)
         levels: dict[float, list[Level]] = {share: [] for share in CURVE}
         for _ in range(asked.rounds_or(3)):
@@ -96,7 +96,7 @@ async def curve(asked: Asked) -> list[Measurement]:
             "Who sells has a core of its own. Reservations at shares of the most that"
             f" {asked.in_flight} in flight got (median of {TRIALS}), open loop, Poisson arrivals,"
             f" {asked.seconds:g} s each. {_generator()}"
-            f" {await stage.durability(ours.dsn)}, its log grown before;"
+            f" {await stage.durability(ours.dsn)};"
             " logs, metrics, snapshots and projector on."
         )
         return [measured("steady, as the load rises", "./run bench curve", conditions, figures)]
@@ -135,5 +135,6 @@ def _figures(what: str, levels: Sequence[Level]) -> list[Figure]:
 def _generator() -> str:
     return (
         f"Latencies from the intended start; {PROCESSES} generating processes of {CONNECTIONS}"
-        f" connections on the same machine, `late`: sent more than {LATE_S * 1000:g} ms after it."
+        " connections on the same machine, which send what is due once a millisecond; `late`:"
+        f" sent more than {LATE_S * 1000:g} ms after it."
     )

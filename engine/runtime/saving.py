@@ -25,6 +25,8 @@ from engine.state import State
 
 SAVES_MAX = 32  # under way at a time
 ENTITIES_A_FACT_KEPT = 2  # at most: of a sale larger than that, the replay may take half a load
+PARTS_OF_A_PIECE = 4  # that a durable one is read in, each a millisecond or two of the loop
+STANDS_BACK = 4.0  # times as long as reading a part took: keeping is never urgent, yet must keep up
 KEPT_AFTER_MS = 60 * 60 * 1000  # or the journal of a sale that never rests could not be archived
 PAUSE_MS = 1_000  # after a failure
 
@@ -164,7 +166,7 @@ class Saver:
         try:
             draft = await self._snapshots.draft(actor.sale_id)
             while actor.state is state and not unkept.within(self._piece_max):
-                await draft.add(actor.piece(self._piece_max).entities)
+                await draft.add(await self._read_at_leisure(actor, state))
             while (piece := await self._between_turns(actor, state)) is not None:
                 await draft.add(piece.entities)
                 if piece.whole:
@@ -176,6 +178,18 @@ class Saver:
         finally:
             if actor.unkept is unkept:
                 actor.unkept = None
+
+    async def _read_at_leisure(self, actor: Actor, state: State) -> dict[str, bytes | None]:
+        """A piece, while the sale goes on."""
+        entities: dict[str, bytes | None] = {}
+        for _ in range(PARTS_OF_A_PIECE):
+            began_s = self._clock.monotonic_s()
+            entities |= actor.piece(max(1, self._piece_max // PARTS_OF_A_PIECE)).entities
+            took_s = self._clock.monotonic_s() - began_s
+            await self._clock.sleep(0.0 if self._finishing else STANDS_BACK * took_s)
+            if actor.state is not state:
+                break
+        return entities
 
     async def _between_turns(self, actor: Actor, state: State) -> Piece | None:
         """The next piece, as of the end of a turn; None: the state is not the actor's any more."""

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 
 from engine.facts import OrdersArchived
-from engine.runtime.actor import Actor
+from engine.runtime.actor import Actor, Piece
 from engine.runtime.ports import SnapshotDraft, StoreUnavailable
 from engine.state import State
 from tests.runtime.world import SALE, World, fault_of, until
+
+READ_S = 0.002
 
 
 @pytest.mark.parametrize("blind", [False, True])
@@ -88,6 +91,31 @@ async def test_a_draft_dies_with_what_it_was_read_from() -> None:
         assert [draft.finished for draft in drafts] == [False, True]
         assert drafts[0].pieces == 2
         await kept_as_replayed(world)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+async def test_reading_a_sale_for_good_takes_a_fifth_of_the_time_unless_it_is_the_end(
+    at_the_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    read, reads_s = Actor.piece, list[float]()
+
+    def read_slowly(actor: Actor, entities_max: int) -> Piece:
+        world.clock.stopped_s += READ_S
+        reads_s.append(world.clock.monotonic_s())
+        return read(actor, entities_max)
+
+    monkeypatch.setattr(Actor, "piece", read_slowly)
+    facts = 1_000 if at_the_end else 30
+    async with world.node(piece_max=12, facts_between_kept=facts) as node:
+        await node.open(quantity=500)
+        await node.fill(40)
+        if not at_the_end:
+            await until(lambda: SALE in world.snapshots.durable)
+    pauses_s = [later - sooner - READ_S for sooner, later in pairwise(reads_s)]
+    stood_back = sum(pause_s > 3.9 * READ_S for pause_s in pauses_s)
+    assert stood_back == 0 if at_the_end else stood_back >= 8, pauses_s
+    await kept_as_replayed(world)
 
 
 async def kept_as_replayed(world: World) -> None:
