@@ -197,7 +197,7 @@ class _Load:
 
 
 def _prepared(plan: Plan, name: str) -> Iterator[bytes]:
-    """To make a request costs the generator a fifth of what it needs for one."""
+    """Made before the start: later the generator shares its core with who is measured."""
     requests = plan.streams[name].requests()
     count = int(plan.streams[name].per_second * plan.seconds * PREPARED_SHARE)
     return chain(list(islice(requests, min(count, PREPARED_MAX))), requests)

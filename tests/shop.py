@@ -200,12 +200,10 @@ class Shop:
 
     async def conflicts(self, event_id: str) -> list[dict[str, Any]]:
         """At its doors; when it answers, the tables have come as far as the sale."""
+        path = f"/v1/events/{event_id}/conflicts"
         async with asyncio.timeout(60):
-            while (found := await self._conflicts(event_id)).status == 503:
+            while (found := await self.organize("GET", path)).status == 503:
                 pass  # it has waited two seconds for them
         assert found.status == 200, found.body
         items: list[dict[str, Any]] = found.body["items"]
         return items
-
-    async def _conflicts(self, event_id: str) -> Answer:
-        return await self.organize("GET", f"/v1/events/{event_id}/conflicts")

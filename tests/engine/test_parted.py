@@ -52,7 +52,7 @@ def test_what_was_there_is_listed_though_it_changes_meanwhile() -> None:
     assert {key for key in parted if key.startswith("key-")} <= set(told)
 
 
-def test_its_parts_grow_one_at_a_time_and_are_of_a_size() -> None:
+def test_its_parts_are_of_a_size() -> None:
     parted: PartedDict[int] = PartedDict()
     parted.add({f"{n:x}": n for n in range(ENTRIES)})
     sizes = [len(part) for part in vars(parted)["_parts"].values()]

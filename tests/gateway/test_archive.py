@@ -16,18 +16,13 @@ from loadtests.audit import until_quiet
 from persistence.journal import decode
 from tests.server import Server, running
 from tests.shop import Answer, Shop
+from tests.waiting import until_projected
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SETTINGS = {"STAMPEDE_FINISHED_ORDER_KEPT_SECONDS": "1", "STAMPEDE_ORDER_HOLD_SECONDS": "3"}
 LOOKS_MAX = 600
 LOOK_S = 0.1
-_BEHIND = """
-SELECT EXISTS (
-    SELECT FROM shards s LEFT JOIN projection_offsets o USING (shard_id)
-    WHERE s.last_seq > coalesce(o.seq, 0)
-)
-"""
 ANN: dict[str, Any] = {"buyer_email": "ann@example.org", "attendees": [{"name": "Ann"}]}
 
 
@@ -69,10 +64,7 @@ async def archived(database: asyncpg.Connection, *order_ids: str, times: int = 1
 
         await until(have_left)
 
-    async def is_projected() -> bool:
-        return not await database.fetchval(_BEHIND)
-
-    await until(is_projected)
+    await until_projected(database)
 
 
 async def _departures(database: asyncpg.Connection, order_id: str) -> int:

@@ -14,12 +14,9 @@ import pytest_asyncio
 
 from tests.server import Server, running
 from tests.shop import Shop
+from tests.waiting import until_projected
 
 SETTINGS = {"STAMPEDE_DOORS_OPEN_HOURS": "200000"}
-_BEHIND = """
-SELECT sum(s.last_seq - coalesce(o.seq, 0))
-FROM shards s LEFT JOIN projection_offsets o USING (shard_id)
-"""
 
 
 @pytest_asyncio.fixture
@@ -99,9 +96,7 @@ async def _projected(server: Server) -> asyncpg.Connection:
     """A connection, once the tables are where the journal is."""
     sockets = (server.folder / "postgres.sockets").resolve()
     connection = await asyncpg.connect(f"postgresql://stampede@/stampede?host={sockets}&port=5432")
-    async with asyncio.timeout(60):
-        while await connection.fetchval(_BEHIND):
-            pass
+    await until_projected(connection)
     return connection
 
 

@@ -321,7 +321,7 @@ async def _says_it_cannot(shop: Shop, on_sale: tuple[str, str], *, first_within_
         refused = await shop.order(*on_sale)
         took_s.append(time.monotonic() - began_s)
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1"), refused.body
-    assert took_s[0] < first_within_s
+    assert max(took_s) < first_within_s
     assert sorted(took_s)[len(took_s) // 2] < SAID_AT_ONCE_S
 
 
